@@ -1,0 +1,53 @@
+# Everything is installed into .venv of this checkout; nothing is global. `make help` lists what there is.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export SCAN
+INSTALLED := .venv/.installed
+LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
+TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
+
+.PHONY: help install demo up scan test check bench lock screenshots clean
+.DEFAULT_GOAL := help
+
+help:                 ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 20
+
+install: $(INSTALLED) ## Install what is locked into .venv
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo 'Python 3.11 or newer is needed'; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)    ## One scan, all the way, shown in the terminal; SCAN=some.h5 takes a real one
+	@$(BIN)/als demo $${SCAN:+--scan "$$SCAN"}
+
+up: $(INSTALLED)      ## Keep the twin and Dagster's UI running until Ctrl-C
+	$(BIN)/als up
+
+scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=some.h5 takes a real one
+	@$(BIN)/als scan $${SCAN:+--scan "$$SCAN"}
+
+test: $(INSTALLED)    ## All tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(INSTALLED)   ## Lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy als als_assets beamlines benchmarks resources sensors tomography twin
+
+bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the same run
+	$(BIN)/python -m benchmarks
+
+lock:                 ## Resolve the locks anew
+	$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/python -c $(TOMOGRAPHY_NEEDS) | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
+
+screenshots: $(INSTALLED) ## Take the pictures of the README from a running `make up` (needs chromium)
+	$(BIN)/python docs/screenshots.py
+
+clean:                ## Remove everything that was installed or written here
+	rm -rf .venv var dist

@@ -1,0 +1,105 @@
+"""The commands of ``als``.
+
+Belongs here: arguments and exit codes. Does not: work, which is in the modules beside this one and in the platform.
+"""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from als import stack as stacks
+from resources.clock import SystemClock
+from resources.settings import PROJECT
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The data platform of ALS beamline 8.3.2.")
+
+DEMO_ROWS, DEMO_COLUMNS, DEMO_ANGLES = 256, 512, 361
+UP_STATE, DEMO_STATE = PROJECT / "var" / "up", PROJECT / "var" / "demo"
+
+StateDir = Annotated[Path, typer.Option("--state", help="Where the twin and Dagster keep everything.")]
+ScanFile = Annotated[
+    Path | None,
+    typer.Option("--scan", exists=True, dir_okay=False, help="A finished scan; else a phantom."),
+]
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+console = Console()
+
+
+@app.command()
+def demo(
+    scan: ScanFile = None,
+    state: StateDir = DEMO_STATE,
+    limit_s: Annotated[float, typer.Option(help="Give up after so many seconds.")] = 600,
+) -> None:
+    """One scan, all the way: start the twin and Dagster, let the beamline measure, follow it, and end everything.
+
+    Exit code 0 only if every asset of the scan is there and every check passed.
+    """
+    from als.demonstration import follow_one, start_afresh
+
+    state = state.resolve()
+    start_afresh(state)
+    clock = SystemClock()
+    console.print("starting the twin and Dagster ...")
+    with stacks.running(state, clock, ui_port=stacks.UI_PORT, twin_port=stacks.TWIN_PORT) as stack:
+        console.print(f"Dagster's UI is at {stack.ui_url} while this runs; the beamline measures a scan ...")
+        path = measure(state, scan)
+        raise typer.Exit(follow_one(stack, path, console, clock, limit_s=limit_s))
+
+
+@app.command()
+def up(
+    state: StateDir = UP_STATE,
+    port: Annotated[int, typer.Option(help="Of Dagster's UI; a free one where it is in use.")] = stacks.UI_PORT,
+) -> None:
+    """Keep the twin and Dagster running, with the sensors on, until Ctrl-C."""
+    clock = SystemClock()
+    with stacks.running(state.resolve(), clock, ui_port=port, twin_port=stacks.TWIN_PORT) as stack:
+        console.print(
+            f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\nlogs and data  {stack.state}\n"
+            "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
+            highlight=False,
+            soft_wrap=True,
+        )
+        try:
+            while True:
+                clock.sleep(3600)
+        finally:
+            console.print("ending ...")
+
+
+@app.command()
+def scan(scan: ScanFile = None, state: StateDir = UP_STATE) -> None:
+    """Let one more scan arrive on spot832 of the twin that is up."""
+    console.print(f"measured {measure(state.resolve(), scan)}", soft_wrap=True, highlight=False)
+
+
+def measure(state: Path, scan: Path | None) -> str:
+    """Let the simulated beamline measure a phantom, or write a finished scan; its path below raw/."""
+    phantom = ["--rows", str(DEMO_ROWS), "--columns", str(DEMO_COLUMNS), "--angles", str(DEMO_ANGLES)]
+    source = phantom if scan is None else ["--source", str(scan.resolve()), "--text", scan.stem]
+    return stacks.measure(state, source)
+
+
+def main() -> None:
+    """Run a command; what was refused is one message, not a traceback."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    for number in ENDING:
+        # A closed terminal, a `kill` and Ctrl-C end the processes that were started, each in the same way.
+        signal.signal(number, _end)
+    try:
+        app()
+    except (stacks.StackError, ValueError) as error:
+        Console(stderr=True).print(f"als: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave half of them running
+    raise SystemExit(128 + number)

@@ -1,0 +1,188 @@
+"""The twin and Dagster as processes: started together, ended together, nothing left behind.
+
+Belongs here: processes, their environment, ports and logs.
+Does not: what they do, or showing it (follow).
+"""
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from beamlines.places import Store
+from resources.clock import Clock
+from resources.settings import DEPLOYMENT_VARIABLE, PROJECT, STATE_VARIABLE, load_settings
+
+HOST = "127.0.0.1"
+TWIN = PROJECT / "config" / "twin.yaml"
+UI_PORT, TWIN_PORT = 3000, 8832
+LOCK = "lock"
+_MARK = "ALS_STACK"
+_READY_S = 120
+_TERM_S = 10
+_KILL_ROUNDS = 3
+"""A process may start another while it is being ended: the second round finds that one."""
+
+
+class StackError(RuntimeError):
+    """The twin or Dagster did not start, or ended; says which log to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running twin and Dagster."""
+
+    state: Path
+    ui_url: str
+    twin_url: str
+    environment: Mapping[str, str]
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.state / "dagster"
+
+
+@contextmanager
+def running(state: Path, clock: Clock, *, ui_port: int, twin_port: int) -> Iterator[Stack]:
+    """Run the twin and Dagster over ``state`` while inside; at the end every process of theirs is gone.
+
+    Each takes the port that it is given, or a free one where that is in use. Raises StackError.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    with alone(state):
+        end_all(state)  # what a killed `als` has left
+        twin_port, ui_port = _free(twin_port), _free(ui_port)
+        stack = _stack(state, ui_port=ui_port, twin_port=twin_port)
+        stack.dagster_home.mkdir(exist_ok=True)
+        shutil.copyfile(PROJECT / "deploy" / "dagster" / "local.yaml", stack.dagster_home / "dagster.yaml")
+        started: list[subprocess.Popen[bytes]] = []
+        try:
+            twin = _start(stack, "twin", ["-m", "twin", "--state", str(state), "--port", str(twin_port)])
+            started.append(twin)
+            _await(f"{stack.twin_url}/health", twin, clock, stack.state / "twin.log")
+            serve = ["-m", "dagster", "dev", "-w", "workspace.yaml", "-h", HOST, "-p", str(ui_port)]
+            dagster = _start(stack, "dagster", serve)
+            started.append(dagster)
+            _await(f"{stack.ui_url}/server_info", dagster, clock, stack.state / "dagster.log")
+            yield stack
+        finally:
+            end_all(state)
+            for process in started:
+                process.wait()
+
+
+def measure(state: Path, options: Sequence[str]) -> str:
+    """Let the simulated beamline of a state folder measure a scan; its path below raw/. Raises StackError."""
+    environment = {**os.environ, STATE_VARIABLE: str(state)}
+    command = [sys.executable, "-m", "twin", "scan", "--state", str(state), *options]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise StackError(
+            f"the beamline measured nothing: {' '.join(command[1:])} ended with exit code {done.returncode}"
+        )
+    beamline = load_settings(TWIN, environment).beamline
+    place = beamline.places[beamline.scans.place]
+    # A name may end in any white space; only the line's own end is not part of it.
+    written = Path(done.stdout.removesuffix("\n"))
+    return written.relative_to(place.posix_root / place.stores[Store.RAW]).as_posix()
+
+
+def end_all(state: Path) -> None:
+    """End every process of the stack over ``state``.
+
+    A stopped ``dagster dev`` leaves its run workers alive, and they are in no process group of ours; but every process
+    inherits the environment that the stack was started with.
+    """
+    for number in (signal.SIGTERM, *[signal.SIGKILL] * _KILL_ROUNDS):
+        ours = [process for process in psutil.process_iter() if _carries(process, str(state))]
+        for process in ours:
+            _send(process, number)
+        psutil.wait_procs(ours, timeout=_TERM_S)
+
+
+def _stack(state: Path, *, ui_port: int, twin_port: int) -> Stack:
+    ui_url, twin_url = f"http://{HOST}:{ui_port}", f"http://{HOST}:{twin_port}"
+    added = {
+        STATE_VARIABLE: str(state),
+        DEPLOYMENT_VARIABLE: str(TWIN),
+        "ALS_TWIN_URL": twin_url,
+        "ALS_UI_URL": ui_url,
+        "DAGSTER_HOME": str(state / "dagster"),
+        "PYTHONUNBUFFERED": "1",
+        _MARK: str(state),
+    }
+    return Stack(state, ui_url, twin_url, {**os.environ, **added})
+
+
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Hold the state folder for this process; the kernel lets go of it however this process ends.
+
+    Raises StackError where another process holds it.
+    """
+    with (state / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StackError(f"another `als` runs over {state}: end that one, or name another --state") from error
+        yield
+
+
+def _start(stack: Stack, name: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    with (stack.state / f"{name}.log").open("ab") as log:
+        # A session of its own: Ctrl-C in the terminal reaches `als` alone, which then ends them in order.
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=PROJECT,
+            env=dict(stack.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _await(url: str, process: "subprocess.Popen[bytes]", clock: Clock, log: Path) -> None:
+    give_up = clock.now().timestamp() + _READY_S
+    while process.poll() is None and clock.now().timestamp() < give_up:
+        with suppress(httpx.TransportError):
+            if httpx.get(url, timeout=5).status_code == httpx.codes.OK:
+                return
+        clock.sleep(0.2)
+    raise StackError(f"{url} did not answer; read {log}")
+
+
+def _free(port: int) -> int:
+    for candidate in (port, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, candidate))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise StackError("no free port on this machine")
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(_MARK) == mark
+    except psutil.Error:
+        return False  # gone, or another person's
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,100 @@
+"""The clients of the outside world as Dagster resources, each made for one run.
+
+Belongs here: what a step may ask for by name, and how it is made from a deployment's settings.
+Does not: the clients themselves (resources).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import dagster as dg
+
+from resources.clock import Clock, SystemClock
+from resources.facilities import Facility
+from resources.facilities.factory import make_facility
+from resources.globus import Globus
+from resources.owner import Owner
+from resources.remote import Patience, Remote
+from resources.settings import Settings, secret
+from resources.transfer import Transfer
+
+if TYPE_CHECKING:
+    from resources.ledger import Ledger
+
+Facilities: TypeAlias = Mapping[str, Facility]
+"""Every facility of the beamline, by name."""
+
+
+def bindings(settings: Settings) -> dict[str, Any]:
+    """The resources of a deployment by the names under which steps and sensors ask for them.
+
+    ``remote`` is shared by everything in a run: it knows what the run has in flight when the run ends.
+    """
+    deployment, beamline = settings.deployment, settings.beamline
+    timing = deployment.timing
+
+    @dg.resource(description=f"Remote work and certificates, in {_without_password(deployment.ledger)}.")
+    def ledger(_: dg.InitResourceContext) -> "Iterator[Ledger]":
+        from resources.ledger import Ledger  # its database library costs every import of the graph 0.3 s
+
+        with closing(Ledger(deployment.ledger)) as ledger:
+            yield ledger
+
+    @dg.resource(description="This machine's clock, in UTC.")
+    def clock(_: dg.InitResourceContext) -> Clock:
+        return SystemClock()
+
+    @dg.resource(
+        required_resource_keys={"ledger", "clock"},
+        description="Carries remote work through once, for one run: claim, intent, submit, poll, end.",
+    )
+    def remote(context: dg.InitResourceContext) -> Remote:
+        owner = Owner.this_process(context.run.run_id if context.run else "none")
+        return Remote(context.resources.ledger, owner, context.resources.clock)
+
+    @dg.resource(
+        required_resource_keys={"ledger", "clock", "remote"},
+        description=f"Globus Transfer at {deployment.globus.transfer_url or 'its own address'}, "
+        f"as client {deployment.globus.client_id}.",
+    )
+    def transfer(context: dg.InitResourceContext) -> Iterator[Transfer]:
+        globus = Globus(
+            client_id=deployment.globus.client_id,
+            secret=secret(deployment.globus.client_secret),
+            auth_url=deployment.globus.auth_url,
+            transfer_url=deployment.globus.transfer_url,
+            data_access=[place.collection for place in beamline.places.values() if place.data_access_consent],
+        )
+        patience = Patience(
+            first_poll=timedelta(seconds=timing.poll_first_s),
+            longest_poll=timedelta(seconds=timing.poll_longest_s),
+            deadline=timedelta(seconds=timing.transfer_deadline_s),
+        )
+        resources = context.resources
+        with closing(globus):
+            yield Transfer(
+                globus, resources.remote, resources.ledger, beamline.export_control, resources.clock, patience
+            )
+
+    @dg.resource(
+        required_resource_keys={"clock", "remote"},
+        description=f"Where jobs run: {', '.join(beamline.facilities)}.",
+    )
+    def facilities(context: dg.InitResourceContext) -> Iterator[Facilities]:
+        resources = context.resources
+        with ExitStack() as stack:
+            yield {
+                name: stack.enter_context(
+                    closing(make_facility(name, beamline, deployment, resources.remote, resources.clock))
+                )
+                for name in beamline.facilities
+            }
+
+    return {"ledger": ledger, "clock": clock, "remote": remote, "transfer": transfer, "facilities": facilities}
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,42 @@
+"""Everything put together: the one composition root.
+
+Belongs here: compose, and the definitions that Dagster loads. The only module that imports sensors.
+Does not: any asset, resource or sensor.
+"""
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from als_assets.bindings import bindings
+from als_assets.bl832 import graph
+from resources.settings import Settings, chosen_deployment, load_settings
+from sensors.new_scans import new_scans_sensor
+from sensors.routers import router_sensor
+
+
+def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
+    """The whole platform for one deployment; ``overrides`` replaces resources by name, for tests and tools."""
+    beamline, timing = settings.beamline, settings.deployment.timing
+    built = graph.build(beamline)
+    routers = [
+        router_sensor(beamline, timing, name, built.arrival, built.ingested, branch.job, branch.first)
+        for name, branch in built.branches.items()
+    ]
+    return dg.Definitions(
+        assets=built.assets,
+        jobs=[built.ingest.definition, *(branch.job.definition for branch in built.branches.values()), *built.again],
+        sensors=[
+            new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
+            *routers,
+        ],
+        resources={**bindings(settings), **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The deployment that ALS_DEPLOYMENT names; the twin, where it names none."""
+    return compose(load_settings(chosen_deployment(os.environ), os.environ))

@@ -1,0 +1,208 @@
+"""Raw scans: the file on the acquisition machine, its first verified copy, and copies of that copy.
+
+Belongs here: the assets whose artifact is the raw file.
+Does not: how a scan is found (sensors), or what is made of it (branch, preview).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import dagster as dg
+
+from als_assets import checks, evidence
+from als_assets.naming import asset_key, asset_spec
+from als_assets.step import Stopwatch, remote_step
+from beamlines.config import Beamline
+from beamlines.layout import Copy
+from beamlines.manifest import Manifest, Program
+from beamlines.places import Location
+from beamlines.scans import InvalidPartitionKeyError, PartitionKey
+from resources import proof
+from resources.clock import Clock
+from resources.errors import PlatformError, SourceChangedError
+from resources.remote import Pulse, Remote
+from resources.transfer import CopyRequest, Entry, Item, Transfer, TransferReceipt
+from resources.work import WorkKey
+
+PROGRAM = Program(name="als-data-platform", version=version("als-data-platform"))
+"""Who writes the manifest of a raw file."""
+GLOBUS_POOL = "globus_transfer"
+SIZE, MODIFIED = "size_bytes", "modified"
+"""What the arrival's record says of the file, under which names."""
+
+Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
+
+
+def arrival_spec(beamline: Beamline, copy: Copy) -> dg.AssetSpec:
+    """The raw file where it appears: recorded by a sensor, made by nobody here."""
+    return asset_spec(beamline, copy, made_by="Recorded when the file is complete.")
+
+
+def fingerprint(size_bytes: int, modified: float) -> str:
+    """What stands for a raw file's content before it has been read: size in bytes and time in whole seconds."""
+    return f"{size_bytes}-{int(modified)}"
+
+
+def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefinition:
+    """The asset that copies a new scan to where it is first read, and writes its manifest."""
+    arrival, this = asset_key(beamline, source), asset_key(beamline, target)
+
+    def make(step: _Step, clock: Clock) -> _Made:
+        key, transfer = step.key, step.transfer
+        origin, here = source.location(key), target.location(key)
+        announced = _announced(step.context, arrival)
+        found = transfer.stat(origin)
+        _must_be_unchanged(found, announced, "since it was announced")
+        item = Item(origin, here, sha256=None, bytes=found.size_bytes)
+        work = WorkKey(this.to_user_string(), str(key), "", announced)
+        receipt = transfer.copy(CopyRequest(key.scan, (item,), announced), work, step.pulse)
+        _must_be_unchanged(transfer.stat(origin), announced, "while it was copied")
+        return _Made(_first_manifest(here, target.manifest(key), clock), receipt, origin)
+
+    return _raw_asset(beamline, source, target, make)
+
+
+def onward_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefinition:
+    """The asset that copies a raw scan, with its manifest, from where it was first read to somewhere else."""
+    this = asset_key(beamline, target)
+
+    def make(step: _Step, _: Clock) -> _Made:
+        key = step.key
+        manifest = proof.read_manifest(source.manifest(key))
+        content, listing = manifest.files[0], source.manifest(key).here.read_bytes()
+        sha256 = hashlib.sha256(listing).hexdigest()
+        items = (
+            Item(source.location(key), target.location(key), sha256=content.sha256, bytes=content.bytes),
+            Item(source.manifest(key), target.manifest(key), sha256=sha256, bytes=len(listing)),
+        )
+        work = WorkKey(this.to_user_string(), str(key), "", content.sha256)
+        receipt = step.transfer.copy(CopyRequest(key.scan, items, content.sha256), work, step.pulse)
+        return _Made(manifest, receipt, target.location(key))
+
+    return _raw_asset(beamline, source, target, make)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a raw copy is made with."""
+
+    context: dg.AssetExecutionContext
+    key: PartitionKey
+    transfer: Transfer
+    pulse: Pulse
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was made, and where its size is looked at once more: on the side that nobody here has read."""
+
+    manifest: Manifest
+    receipt: TransferReceipt
+    looked_at: Location
+
+
+def _raw_asset(
+    beamline: Beamline, source: Copy, target: Copy, make: Callable[[_Step, Clock], _Made]
+) -> dg.AssetsDefinition:
+    this = asset_key(beamline, target)
+
+    @dg.multi_asset(
+        name=f"{target.place.name}_{target.asset_name}",
+        specs=[asset_spec(beamline, target, [source], made_by=f"Copied by Globus from {source.place.name}.")],
+        check_specs=checks.check_specs(beamline, [target]),
+        pool=GLOBUS_POOL,
+    )
+    def copy_asset(
+        context: dg.AssetExecutionContext,
+        transfer: dg.ResourceParam[Transfer],
+        remote: dg.ResourceParam[Remote],
+        clock: dg.ResourceParam[Clock],
+    ) -> Events:
+        watch = Stopwatch()
+        key = raw_key(context)
+        with remote_step(context, remote) as pulse:
+            if target.place.mount is not None:
+                proof.make_folders(target.location(key).folder)
+            made = make(_Step(context, key, transfer, pulse), clock)
+            listed = checks.of_listed(transfer, made.looked_at, made.manifest)
+        compared = checks.of_checksums_of(made.receipt, target.location(key), made.manifest, clock)
+        yield from checks.report(this, [*listed, compared])
+        yield dg.MaterializeResult(
+            asset_key=this,
+            metadata={
+                **evidence.of_copy(target, key, 1, made.manifest.total_bytes, watch.seconds),
+                "sha256": made.manifest.files[0].sha256,
+                **evidence.of_transfer(made.receipt),
+            },
+        )
+
+    return copy_asset
+
+
+def _first_manifest(raw: Location, listing: Location, clock: Clock) -> Manifest:
+    """The manifest of the raw file: made when it is read for the first time, and true from then on.
+
+    A copy that is materialized again is held against it: a manifest that followed the file would hide its decay.
+    """
+    if listing.here.exists():
+        manifest = proof.read_manifest(listing)
+        proof.prove_here(raw, manifest, clock=clock)
+        return manifest
+    manifest = proof.make_raw_manifest(raw, program=PROGRAM)
+    proof.write_manifest(listing, manifest)
+    return manifest
+
+
+def raw_key(context: dg.AssetExecutionContext) -> PartitionKey:
+    """The partition of a raw asset. Raises dg.Failure for a labelled one."""
+    return without_label(partition_of(context))
+
+
+def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
+    """The partition of this run. Raises dg.Failure for a key that stands for no scan: the UI lets people type any."""
+    try:
+        return PartitionKey.parse(context.partition_key)
+    except InvalidPartitionKeyError as error:
+        raise dg.Failure(
+            description=f"{error}. A partition is a scan's path below raw/ without .h5, such as "
+            "BLS-00564_user/20260101_120000_sample, or that and @label. Delete this one.",
+            allow_retries=False,
+        ) from error
+
+
+def without_label(key: PartitionKey) -> PartitionKey:
+    """The key itself. Raises dg.Failure for a labelled one: a raw file is never recorded under it."""
+    if key.label is not None:
+        raise dg.Failure(
+            description=f"{key} is a labelled reconstruction, and raw files have no labels. "
+            f"Materialize the partition {key.of_scan} for the raw copy, or only the products for this one.",
+            allow_retries=False,
+        )
+    return key
+
+
+def _announced(context: dg.AssetExecutionContext, arrival: dg.AssetKey) -> str:
+    """The fingerprint under which the scan was announced."""
+    found = context.instance.fetch_materializations(
+        dg.AssetRecordsFilter(arrival, asset_partitions=[context.partition_key]), limit=1
+    ).records
+    event = found[0].asset_materialization if found else None
+    if event is None:
+        raise PlatformError(
+            seen=f"{arrival.to_user_string()} has no record of {context.partition_key}",
+            meaning="the scan was never announced, so nobody knows what its file must be",
+            remedy="let the sensor find it, or announce it",
+        )
+    return fingerprint(int(event.metadata[SIZE].value), float(event.metadata[MODIFIED].value))
+
+
+def _must_be_unchanged(found: Entry, announced: str, when: str) -> None:
+    now = fingerprint(found.size_bytes, found.modified.timestamp())
+    if now != announced:
+        raise SourceChangedError(
+            seen=f"the scan's file is now {now} (bytes-time), and was {announced}: it has changed {when}",
+            meaning="it is not the file that was taken for complete",
+            remedy="nothing of it is copied or deleted until a person has looked at it",
+        )

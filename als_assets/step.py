@@ -1,0 +1,105 @@
+"""A step that waits for the outside world: heartbeat, what it says meanwhile, and how it ends.
+
+Belongs here: the meeting of Dagster's runs and remote work; errors as people see them in the UI.
+Does not: the order of remote work (resources.remote).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._utils.interrupts import capture_interrupts
+
+from beamlines.manifest import ManifestError
+from resources.errors import PlatformError, ServiceUnavailableError, WorkInterruptedError
+from resources.remote import Remote, RemoteStatus
+from resources.work import Record
+
+_TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+"""By a person. A run that the daemon has declared failed is another matter: its retry wants to attach."""
+_ENDED = (*_TERMINATED, dg.DagsterRunStatus.FAILURE)
+RETRIED = (ServiceUnavailableError, WorkInterruptedError)
+_RETRIES, _RETRY_AFTER_S = 6, 30
+"""For those: twice as long each time, half an hour in all. Every other failure is final."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What happens at every poll: the news is logged once, and the run is asked whether it has been ended."""
+
+    context: dg.AssetExecutionContext
+    said: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, record: Record, status: RemoteStatus) -> None:
+        news = f"{record.asset}: {status.state}, {status.detail}"
+        if self.said.get(record.asset) != news:
+            self.said[record.asset] = news
+            self.context.log.info(f"{news} [{record.handle or record.name}]")
+        if _status(self.context) in _ENDED:
+            # Terminate reaches a worker that the server lost sight of only through its run's status.
+            raise dg.DagsterExecutionInterruptedError
+
+
+@contextmanager
+def remote_step(context: dg.AssetExecutionContext, remote: Remote) -> Iterator[Pulse]:
+    """Wait for remote work inside this.
+
+    A person's Terminate ends the remote work too. A dying worker or machine leaves it running, for the retry to attach
+    to. A service that did not answer, or that lost a job by no fault of the job's, is asked again by Dagster's own
+    retry; every other named error is final.
+    """
+    try:
+        yield Pulse(context)
+    except RETRIED as error:
+        remote.release_open()
+        context.log.warning(str(error))
+        wait_s = _RETRY_AFTER_S * 2**context.retry_number
+        raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait_s) from error
+    except FileNotFoundError as error:
+        remote.release_open()
+        raise dg.Failure(
+            description=f"{error.filename or error} is not there: what this is made of was never made, or was removed. "
+            "Materialize the assets before this one first.",
+            metadata={"error": type(error).__name__},
+            allow_retries=False,
+        ) from error
+    except (PlatformError, ManifestError) as error:
+        remote.release_open()
+        raise dg.Failure(
+            description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
+        ) from error
+    except BaseException:
+        # Not `except Exception`: an interruption is a BaseException. Only the run's status tells a person from a crash.
+        # The launcher's signal may come a moment after we have seen the run's status ourselves, and must not end this.
+        with capture_interrupts():
+            if _status(context) in _TERMINATED:
+                _cancel(context, remote)
+            else:
+                remote.release_open()
+        raise
+
+
+def _cancel(context: dg.AssetExecutionContext, remote: Remote) -> None:
+    try:
+        remote.cancel_open()
+    except PlatformError as error:
+        # The run ends as canceled all the same; what could not be ended stays in the ledger, for the next run to find.
+        context.log.error(f"not everything could be cancelled: {error}")
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _status(context: dg.AssetExecutionContext) -> dg.DagsterRunStatus | None:
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return None if run is None else run.status

@@ -1,0 +1,183 @@
+"""A beamline as its YAML file states it: places, facilities, what is a scan, where scans may go.
+
+Belongs here: the models of ``config/<beamline>.yaml`` and the check of one against itself.
+Does not: addresses, mounts and credentials (deployment), or reading files (resources.settings).
+"""
+
+import itertools
+import re
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from beamlines.places import NAME_PATTERN, AbsolutePath, Place, Role, Store
+from beamlines.policy import ExportControl
+from beamlines.scans import InvalidScanPathError, ScanId
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be used: one message with file, key, value and what is allowed."""
+
+
+class Strict(BaseModel):
+    """A section of a configuration file: frozen, and a key that nobody reads is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScanRules(Strict):
+    """Which files on the acquisition machine are scans."""
+
+    announced_below: AbsolutePath
+    """The root that the acquisition program puts before ``raw/`` when it names a file."""
+    place: str
+    """Where scans appear."""
+    first_copy: str
+    """Where a new scan is copied to first, and read: on site."""
+    ignore_folders: tuple[str, ...] = ()
+    """Folders below raw/ that never hold scans."""
+
+
+class SlurmJob(Strict):
+    """What a batch job asks of Slurm; rendered as #SBATCH lines."""
+
+    queue: str = Field(pattern=r"^[a-z0-9_-]+$")
+    account: str = Field(pattern=r"^[a-z0-9_-]+$")
+    constraint: str = Field(pattern=r"^[a-z0-9_&|-]+$")
+    nodes: int = Field(ge=1)
+    cpus_per_task: int = Field(ge=1)
+    time_limit: timedelta
+    exclusive: bool
+    logs: AbsolutePath
+    """Folder of the jobs' output files, as jobs see it before a deployment's prefix."""
+
+
+class NerscFacility(Strict):
+    """A facility whose jobs are submitted through the NERSC Superfacility API."""
+
+    kind: Literal["superfacility"]
+    machine: str = Field(pattern=r"^[a-z]+$")
+    raw: str
+    """The durable place that the raw file is staged from."""
+    work: str
+    """The scratch place where jobs read and write."""
+    results: tuple[str, ...]
+    """Places that products are copied to when the jobs are done."""
+    jobs: Literal["fused", "separate"]
+    """One job that reconstructs and builds the pyramid, or two."""
+    image: str = Field(pattern=r"^[a-z0-9./:@_-]+$")
+    program_version: str
+    """The version of `tomography` in the image: a manifest of another version is refused."""
+    slurm: SlurmJob
+
+
+class Beamline(Strict):
+    """One beamline: everything about it that is the same in production and in the twin."""
+
+    name: str = Field(pattern=r"^bl[0-9]+$")
+    title: str
+    scans: ScanRules
+    places: dict[str, Place]
+    facilities: dict[str, NerscFacility]
+    preference: tuple[str, ...]
+    """Facilities in the order in which they are asked to take new arrivals."""
+    export_control: ExportControl
+
+    @field_validator("places", mode="before")
+    @classmethod
+    def _names_are_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: {**v, "name": k} if isinstance(v, dict) else v for k, v in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        self._must_be(self.scans.place, "scans.place", Role.ACQUISITION, Store.RAW)
+        self._must_be(self.scans.first_copy, "scans.first_copy", Role.DURABLE, Store.RAW, Store.RESULTS)
+        for name, facility in self.facilities.items():
+            here = f"facilities.{name}"
+            if not re.fullmatch(NAME_PATTERN, name):
+                raise ValueError(f"{here}: a facility is called by lower-case letters and digits, not {name!r}")
+            if name.startswith("rec") or name == "preview":
+                raise ValueError(f"{here}: a facility cannot be called {name!r}, results lie under such names")
+            self._must_be(facility.raw, f"{here}.raw", Role.DURABLE, Store.RAW)
+            self._must_be(facility.work, f"{here}.work", Role.SCRATCH, Store.RAW, Store.RESULTS)
+            for result in facility.results:
+                self._must_be(result, f"{here}.results", Role.DURABLE, Store.RESULTS)
+            for key, place in (("raw", facility.raw), ("work", facility.work)):
+                if self.places[place].facility != name:
+                    raise ValueError(f"{here}.{key}: jobs of {name} cannot see {place}: its facility is another")
+        if self.places[self.scans.first_copy].off_site:
+            raise ValueError(f"scans.first_copy: {self.scans.first_copy} is off site: a scan is read on site first")
+        if sorted(self.preference) != sorted(self.facilities):
+            raise ValueError(f"preference must list each facility once: {sorted(self.facilities)}")
+        self._folders_must_be_apart()
+        return self
+
+    def _folders_must_be_apart(self) -> None:
+        folders = [
+            (f"{place.name}.{store}", place.collection, place.collection_root / path)
+            for place in self.places.values()
+            for store, path in place.stores.items()
+        ]
+        for (one, collection, folder), (other, another, below) in itertools.permutations(folders, 2):
+            if collection == another and below.is_relative_to(folder):
+                raise ValueError(f"places: {other} ({below}) lies in {one} ({folder}): copies would share paths")
+
+    def _must_be(self, name: str, key: str, role: Role, *stores: Store) -> None:
+        place = self.places.get(name)
+        if place is None:
+            raise ValueError(f"{key}: there is no place {name!r}; there are {sorted(self.places)}")
+        missing = [store for store in stores if store not in place.stores]
+        if place.role is not role or missing:
+            raise ValueError(f"{key}: {name} must be a {role} place with {[str(s) for s in stores]} folders")
+
+    def why_not_a_scan(self, path: str) -> str | None:
+        """Why a path below raw/ is no scan of this beamline; None where it is one."""
+        folder = PurePosixPath(path).parent
+        for ignored in self.scans.ignore_folders:
+            if folder == PurePosixPath(ignored) or PurePosixPath(ignored) in folder.parents:
+                return f"{ignored} is in scans.ignore_folders"
+        try:
+            ScanId(path)
+        except InvalidScanPathError as error:
+            return str(error)
+        return None
+
+
+def parse_beamline(text: str, *, source: str) -> Beamline:
+    """Read a beamline's YAML. Raises ConfigurationError with file, key, value and what is allowed."""
+    return parse(Beamline, load_mapping(text, source=source), source=source)
+
+
+def load_mapping(text: str, *, source: str) -> dict[str, Any]:
+    """Read YAML that must be a mapping."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{source}: not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{source}: must be a mapping of keys to values, is {type(value).__name__}")
+    return value
+
+
+def parse(model: type[Model], value: dict[str, Any], *, source: str) -> Model:
+    """Validate one configuration; every error in one message, a line each."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+            lines.append(f"  {key}: {item['msg']}{_shown(key, item['input'])}")
+        raise ConfigurationError("\n".join([f"{source}: {len(lines)} error(s)", *lines])) from error
+
+
+def _shown(key: str, value: Any) -> str:
+    """The refused value; but no whole section, in which a password may stand, and nothing of a secret."""
+    return "" if isinstance(value, dict | list) or "secret" in key else f" (is {value!r:.120})"

@@ -1,0 +1,151 @@
+"""A deployment: the addresses, prefixes, mounts and names of secrets that turn a beamline's file into a running system.
+
+Belongs here: the model of ``config/twin.yaml`` and ``config/production.yaml``, and applying one to a beamline.
+Does not: reading files, the environment or secrets (resources.settings).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from beamlines.config import Beamline, ConfigurationError, NerscFacility, Strict, load_mapping, parse
+from beamlines.places import AbsolutePath, Place
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+class SecretName(Strict):
+    """Where a secret is found, never the secret itself: an environment variable, or a file of mode 0600."""
+
+    env: str | None = None
+    file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("name either 'env' or 'file'")
+        return self
+
+
+class GlobusService(Strict):
+    """Globus Auth and Transfer; with no addresses, the SDK's own (production) are used."""
+
+    auth_url: str | None = None
+    transfer_url: str | None = None
+    client_id: str
+    client_secret: SecretName
+
+
+class SuperfacilityService(Strict):
+    """NERSC's Superfacility API; the key file holds client id and private key and has mode 0600."""
+
+    api_url: str
+    token_url: str
+    key_file: AbsolutePath
+
+
+class Timing(Strict):
+    """How often the outside world is asked, and when waiting is given up."""
+
+    sensor_interval_s: int = Field(ge=1)
+    quiet_time_s: float = Field(gt=0)
+    """A file is complete when neither its size nor its time has changed between listings for this long."""
+    poll_first_s: float = Field(gt=0)
+    poll_longest_s: float = Field(gt=0)
+    """Remote work is asked after at intervals that grow from the first to the longest."""
+    transfer_deadline_s: float = Field(gt=0)
+    queue_deadline_s: float = Field(gt=0)
+    """How long a job may wait in a queue; its time limit comes on top."""
+
+    @model_validator(mode="after")
+    def _polls_get_slower(self) -> Self:
+        if self.poll_longest_s < self.poll_first_s:
+            raise ValueError("poll_longest_s must not be less than poll_first_s")
+        return self
+
+
+class Deployment(Strict):
+    """One running system: a beamline, and what only this system has."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    beamline: str
+    """The beamline's file, beside this one."""
+    ledger: str
+    """SQLAlchemy URL of the ledger's database."""
+    ui: str
+    """Address under which people reach the Dagster UI, for links."""
+    globus: GlobusService
+    superfacility: SuperfacilityService | None = None
+    prefixes: dict[str, AbsolutePath] = Field(default_factory=dict)
+    """By facility, or by place where no facility owns it: what stands before every path that programs there see."""
+    mounts: dict[str, AbsolutePath] = Field(default_factory=dict)
+    """By place: where the machine that runs Dagster sees its root."""
+    timing: Timing
+
+    def apply_to(self, beamline: Beamline) -> Beamline:
+        """The beamline as this deployment has it.
+
+        Raises ConfigurationError for a name that does not exist, or a first copy that this machine cannot see.
+        """
+        for key, known in (
+            ("prefixes", {place.facility or place.name for place in beamline.places.values()}),
+            ("mounts", set(beamline.places)),
+        ):
+            unknown = sorted(set(getattr(self, key)) - known)
+            if unknown:
+                raise ConfigurationError(f"{self.name}: {key}.{unknown[0]}: no such name; there are {sorted(known)}")
+        first_copy = beamline.scans.first_copy
+        if first_copy not in self.mounts and beamline.places[first_copy].mount is None:
+            raise ConfigurationError(
+                f"{self.name}: mounts.{first_copy}: scans.first_copy is read on this machine, and needs a mount"
+            )
+        places = {name: self._place(place) for name, place in beamline.places.items()}
+        facilities = {name: self._facility(name, facility) for name, facility in beamline.facilities.items()}
+        return beamline.model_copy(update={"places": places, "facilities": facilities})
+
+    def _place(self, place: Place) -> Place:
+        root = self._prefixed(place.facility or place.name, place.posix_root)
+        return place.model_copy(update={"posix_root": root, "mount": self.mounts.get(place.name, place.mount)})
+
+    def _facility(self, name: str, facility: NerscFacility) -> NerscFacility:
+        slurm = facility.slurm.model_copy(update={"logs": self._prefixed(name, facility.slurm.logs)})
+        return facility.model_copy(update={"slurm": slurm})
+
+    def _prefixed(self, name: str, path: PurePosixPath) -> PurePosixPath:
+        prefix = self.prefixes.get(name)
+        return path if prefix is None else prefix / path.relative_to("/")
+
+
+def parse_deployment(text: str, *, source: str, environment: Mapping[str, str]) -> Deployment:
+    """Read a deployment's YAML; ``${NAME}`` and ``${NAME:-default}`` are taken from ``environment``, as shells do.
+
+    Raises ConfigurationError, also for a variable that is unset or empty and has no default.
+    """
+    value = _fill(load_mapping(text, source=source), environment, source)
+    return parse(Deployment, value, source=source)
+
+
+def _fill(value: Any, environment: Mapping[str, str], source: str) -> Any:
+    # After YAML has been read, so that no value of a variable can change the file's structure.
+    if isinstance(value, dict):
+        return {key: _fill(item, environment, source) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, environment, source) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = environment.get(match["name"]) or match["default"]
+        if found is None:
+            raise ConfigurationError(
+                f"{source}: the environment variable {match['name']} is not set and has no default"
+            )
+        return found
+
+    if "${" in _VARIABLE.sub("", value):
+        raise ConfigurationError(f"{source}: {value!r}: variables are ${{NAME}} or ${{NAME:-default}}, in capitals")
+
+    return _VARIABLE.sub(variable, value)

@@ -1,0 +1,144 @@
+"""How long ticks of the sensors take when many scans are known already, and how that grows.
+
+Belongs here: whole ticks on SQLite, with listings from the twin over HTTP, without what the daemon does afterwards.
+Does not: writing the past (history).
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from als_assets.definitions import compose
+from beamlines.policy import Arrival
+from beamlines.scans import ScanId
+from benchmarks.history import Past, scan_path, write
+from resources.clock import SystemClock
+from resources.ledger import Ledger
+from resources.settings import PROJECT, Settings
+from resources.testing import Desk, SleptClock
+from sensors.arrivals import COMPLETE_A_TICK, Complete
+from sensors.event_log import arrival_record
+from sensors.testing import Daemon, Stage
+from twin.server import serve
+
+KNOWN = (1_000, 10_000, 50_000)
+LIMIT_S = 2.0
+_ROUNDS = 3
+_SCANS = "bl832_scans"
+_NEW_SCANS, _ROUTER = "bl832_new_scans", "bl832_route_to_nersc"
+_ARRIVAL, _INGESTED, _FIRST = (dg.AssetKey(["bl832", place, "raw"]) for place in ("spot832", "data832", "nersc"))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A platform with a past, and what lets more happen in it."""
+
+    daemon: Daemon
+    clock: SleptClock
+    desk: Desk
+    known: int
+
+    def seconds(self, sensor: str, runs: int, before: Callable[[], None] = lambda: None) -> float:
+        """Median time of a tick that requests so many runs; ``before`` happens before each. Nothing is carried out."""
+        taken: list[float] = []
+        for _ in range(_ROUNDS):
+            before()
+            self.clock.sleep(15)
+            began = time.perf_counter()
+            said = self.daemon.tick(sensor, dies_before=Stage.EVENTS)
+            taken.append(time.perf_counter() - began)
+            assert len(said.run_requests or []) == runs, f"{len(said.run_requests or [])} runs, not {runs}"
+        return statistics.median(taken)
+
+    def forget(self, sensor: str) -> Callable[[], None]:
+        """The sensor's cursor is lost."""
+
+        def lose() -> None:
+            self.daemon.switches[sensor].cursor = None
+
+        return lose
+
+    def write_scans(self) -> None:
+        """A tick's worth of new files, which have been seen and are quiet."""
+        for number in range(COMPLETE_A_TICK):
+            self.desk.put(self.desk.raw("spot832", f"new/{number}.h5"), b"scan")
+        self.daemon.tick(_NEW_SCANS)
+
+    def ingest_scans(self) -> None:
+        """A tick's worth of scans that arrived and were ingested."""
+        for number in range(COMPLETE_A_TICK):
+            scan = Complete(f"arrived/{number}.h5", 4, self.clock.now())
+            self.daemon.instance.add_dynamic_partitions(_SCANS, [ScanId(scan.path).key])
+            self.daemon.report(arrival_record(_ARRIVAL, scan, Arrival.NEW))
+            self.daemon.report(dg.AssetMaterialization(_INGESTED, partition=ScanId(scan.path).key))
+
+
+def run(console: Console) -> None:
+    """The table of ticks, a column a number of known scans."""
+    results = {known: _measure(known) for known in KNOWN}
+    table = Table(
+        title=f"Seconds a tick by the number of known scans, SQLite: median of {_ROUNDS}", title_justify="left"
+    )
+    table.add_column("tick", no_wrap=True)
+    for known in KNOWN:
+        table.add_column(f"{known:,}", justify="right")
+    table.add_column("growth", justify="right")
+    table.add_column("limit", justify="right")
+    for name, first in results[KNOWN[0]].items():
+        seconds = [results[known][name] for known in KNOWN]
+        table.add_row(name, *(f"{value:.3f}" for value in seconds), f"{seconds[-1] / first:.1f} times", f"{LIMIT_S}")
+    console.print(table)
+
+
+def _measure(known: int) -> dict[str, float]:
+    with _bench(known) as bench:
+        for sensor in (_NEW_SCANS, _ROUTER):
+            bench.daemon.tick(sensor)
+        for _ in range(known // 2_000 + 5):  # so many ticks until every folder was looked at
+            bench.clock.sleep(15)
+            bench.daemon.tick(_NEW_SCANS)
+        usual = {
+            "new_scans, nothing new": bench.seconds(_NEW_SCANS, 0),
+            "router, nothing new": bench.seconds(_ROUTER, 0),
+        }
+        bench.write_scans()
+        bench.ingest_scans()
+        return usual | {
+            f"new_scans, {COMPLETE_A_TICK} complete scans": bench.seconds(_NEW_SCANS, COMPLETE_A_TICK),
+            f"router, {COMPLETE_A_TICK} ingested scans": bench.seconds(_ROUTER, COMPLETE_A_TICK),
+            "new_scans, lost cursor": bench.seconds(_NEW_SCANS, 0, bench.forget(_NEW_SCANS)),
+            "router, lost cursor": bench.seconds(_ROUTER, 0, bench.forget(_ROUTER)),
+        }
+
+
+@contextmanager
+def _bench(known: int) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        twin = stack.enter_context(serve(PROJECT / "config" / "twin.yaml", state))
+        ledger = Ledger(f"sqlite:///{state}/ledger.sqlite")
+        stack.callback(ledger.close)
+        desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
+        stack.callback(desk.globus.close)
+        clock = SleptClock(time=SystemClock().now())
+        (state / "dagster").mkdir()
+        instance = stack.enter_context(dg.instance_for_test(temp_dir=str(state / "dagster")))
+        past = Past(_SCANS, _ARRIVAL, [_INGESTED, _FIRST])
+        write(instance, past, range(known), clock.now() - timedelta(days=1))
+        for number in range(known):
+            desk.put(desk.raw("spot832", scan_path(number)), b"scan")
+        definitions = compose(
+            Settings(twin.world.deployment, twin.world.beamline),
+            transfer=dg.ResourceDefinition.hardcoded_resource(desk.transfer),
+            clock=dg.ResourceDefinition.hardcoded_resource(clock),
+        )
+        yield Bench(Daemon(instance, definitions.get_repository_def(), clock), clock, desk, known)

@@ -1,0 +1,66 @@
+"""The named errors of the outside world: what was seen, what it means, what to do.
+
+Belongs here: errors that more than one client raises.
+Does not: errors about identities and configuration (beamlines).
+"""
+
+
+class PlatformError(Exception):
+    """A failure that people are shown: what was seen, what it means, what to do."""
+
+    def __init__(self, *, seen: str, meaning: str, remedy: str) -> None:
+        super().__init__(f"{seen}. {meaning}. {remedy}.")
+        self.seen = seen
+        self.meaning = meaning
+        self.remedy = remedy
+
+
+class ServiceUnavailableError(PlatformError):
+    """The service gave no usable answer (connection, time-out, 429, 5xx): asking again later may help.
+
+    After a submit it means that nobody knows whether the work was started.
+    """
+
+
+class ServiceRefusedError(PlatformError):
+    """The service understood and said no (credentials, consent, permission, a malformed request): a person must act."""
+
+
+class NotAllowedError(PlatformError):
+    """Policy forbids it: the scan may not go there."""
+
+
+class WorkFailedError(PlatformError):
+    """Remote work ended, and not well. The final state is in the message, the evidence in the ledger."""
+
+
+class WorkInterruptedError(PlatformError):
+    """Remote work was ended by no fault of its own (its node failed, it was preempted): a new attempt is the remedy."""
+
+
+class WorkLostError(PlatformError):
+    """Remote work that was started cannot be found any more."""
+
+
+class DeadlineExceededError(PlatformError):
+    """Remote work did not end in the time that it was given."""
+
+
+class OtherSettingsError(PlatformError):
+    """The same partition was made, or is being made, with other settings or from another input."""
+
+
+class EpochLostError(PlatformError):
+    """Another worker has taken this work over: this one must stop without touching it."""
+
+
+class DestinationOccupiedError(PlatformError):
+    """Other content lies where a copy should go. Nothing was overwritten."""
+
+
+class CopyNotIntactError(PlatformError):
+    """A copy was read again and is not what its manifest says."""
+
+
+class SourceChangedError(PlatformError):
+    """A source is not the file that was decided about: its size or time differs."""

@@ -1,0 +1,258 @@
+"""The ledger: what was started in the outside world, so that nothing is submitted twice, forgotten or unowned.
+
+Belongs here: the table of remote work and its transitions, each one conditional UPDATE on key, attempt and epoch.
+Does not: what the work is (remote, transfer, facilities), or what Dagster records well itself. Why a table of our own:
+docs/decisions/0003-the-ledger.md.
+"""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import NullPool
+
+from resources.errors import EpochLostError, OtherSettingsError
+from resources.owner import Owner
+from resources.work import IN_FLIGHT, AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
+
+CREATION_LOCK = 0x832
+"""PostgreSQL's advisory lock under which the tables are made."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware datetimes in UTC, also on SQLite, which keeps no time zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+_tables = sa.MetaData()
+remote_work = sa.Table(
+    "remote_work",
+    _tables,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("partition", sa.Text, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("owner", sa.JSON, nullable=False),
+    sa.Column("heartbeat", UtcDateTime, nullable=False),
+    sa.Column("intent", sa.JSON),
+    sa.Column("handle", sa.Text),
+    sa.Column("evidence", sa.JSON),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("updated", UtcDateTime, nullable=False),
+    sa.Index("remote_work_by_partition", "asset", "partition"),
+    sa.Index("remote_work_by_state", "state"),
+)
+# Of two people who start the same partition with different settings at once, the database lets one in.
+sa.Index(
+    "remote_work_one_in_flight",
+    remote_work.c.asset,
+    remote_work.c.partition,
+    unique=True,
+    sqlite_where=remote_work.c.state.in_(IN_FLIGHT),
+    postgresql_where=remote_work.c.state.in_(IN_FLIGHT),
+)
+
+
+class Ledger:
+    """The table of remote work in SQLite or PostgreSQL.
+
+    No transition reads first and writes later: each is one INSERT on the primary key or one UPDATE whose WHERE names
+    key, attempt and epoch, and which must change exactly one row.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        if not self.url.startswith("sqlite"):
+            engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+        else:
+            engine = sa.create_engine(self.url, poolclass=NullPool, connect_args={"timeout": 30})
+
+            @sa.event.listens_for(engine, "connect")
+            def _wal(connection: Any, _: Any) -> None:
+                connection.execute("PRAGMA journal_mode=WAL")
+
+        _create_tables(engine)
+        return engine
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+            del self.__dict__["_engine"]
+
+    # -- taking work ---------------------------------------------------------------------------------------------
+
+    def claim(
+        self, key: WorkKey, owner: Owner, now: datetime, *, redo: bool = False
+    ) -> Claimed | Watching | AlreadyDone:
+        """Own the work, or learn who does, or that it is done.
+
+        A new attempt is made only where there is none, where the last one failed or was canceled, or where it
+        succeeded and ``redo`` says that its result is gone. Raises OtherSettingsError where this partition of this
+        asset was made, or is being made, differently.
+        """
+        while True:
+            last = self.last(key)
+            if last is None or not last.in_flight:
+                if last is not None and last.state is WorkState.SUCCEEDED and not redo:
+                    return AlreadyDone(last)
+                self.refuse_other_settings(key)
+                made = self._insert(key, (last.attempt if last else 0) + 1, owner, now)
+                if made is not None:
+                    return Claimed(made)
+                continue
+            taken = self.take_over(last, owner, now)
+            if taken is not None:
+                return Claimed(taken)
+            current = self.get(last.key, last.attempt)
+            if current.epoch == last.epoch and current.in_flight:
+                return Watching(current)
+
+    def take_over(self, record: Record, owner: Owner, now: datetime) -> Record | None:
+        """The record under a new epoch if its owner is this very worker or dead by its own evidence; else None."""
+        mine = record.owner == owner
+        if not mine and not record.owner.is_dead(seen_from=owner, heartbeat=record.heartbeat, now=now):
+            return None
+        changed = self._update(record, now, epoch=record.epoch + 1, owner=owner.to_json(), heartbeat=now)
+        return self.get(record.key, record.attempt) if changed else None
+
+    def refuse_other_settings(self, key: WorkKey) -> None:
+        """Raise OtherSettingsError where this partition was made, or is being made, by other work than ``key``."""
+        for other in self.attempts(key.asset, key.partition):
+            if other.key != key.digest and (other.in_flight or other.state is WorkState.SUCCEEDED):
+                what = "settings" if other.settings != key.settings else "input"
+                raise OtherSettingsError(
+                    seen=f"{key.asset} of {key.partition} was started with other {what} ({other.name}, {other.state})",
+                    meaning="two different results must not share a path",
+                    remedy="for other settings use a label: run the partition <scan>@<label>"
+                    if what == "settings"
+                    else "look at why the input changed; nothing is done with it until then",
+                )
+
+    # -- transitions of owned work -------------------------------------------------------------------------------
+
+    def store_intent(self, record: Record, intent: dict[str, Any], now: datetime) -> Record:
+        """What must be known to find the work again, before it is submitted."""
+        return self._transition(record, now, intent=intent)
+
+    def store_handle(self, record: Record, handle: str, now: datetime) -> Record:
+        """The service's own id of the work, right after the submit."""
+        return self._transition(record, now, handle=handle, state=WorkState.SUBMITTED)
+
+    def beat(self, record: Record, now: datetime) -> Record:
+        """Say that the owner is alive. Raises EpochLostError once another worker has taken over."""
+        return self._transition(record, now, heartbeat=now)
+
+    def release(self, record: Record, now: datetime) -> Record:
+        """Let work in flight go without ending it: whoever comes next attaches to it at once."""
+        return self._transition(record, now, owner=record.owner.released().to_json())
+
+    def finish(self, record: Record, state: WorkState, evidence: dict[str, Any], now: datetime) -> Record:
+        """The end, with its evidence."""
+        return self._transition(record, now, state=state, evidence=evidence)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, attempt: int) -> Record:
+        """One attempt. Raises LookupError."""
+        found = self._select(remote_work.c.key == key, remote_work.c.attempt == attempt)
+        if not found:
+            raise LookupError(f"the ledger has no attempt {attempt} of {key}")
+        return found[0]
+
+    def last(self, key: WorkKey) -> Record | None:
+        """The newest attempt at exactly this work."""
+        return next(iter(self._select(remote_work.c.key == key.digest)), None)
+
+    def attempts(self, asset: str, partition: str) -> list[Record]:
+        """Every attempt, with whatever settings, to make this partition of this asset; the newest first."""
+        return self._select(remote_work.c.asset == asset, remote_work.c.partition == partition)
+
+    def in_flight(self) -> list[Record]:
+        """Everything that may be running in the outside world."""
+        return self._select(remote_work.c.state.in_(IN_FLIGHT))
+
+    # -- SQL -----------------------------------------------------------------------------------------------------
+
+    def _select(self, *where: sa.ColumnElement[bool]) -> list[Record]:
+        query = sa.select(remote_work).where(*where)
+        query = query.order_by(remote_work.c.created.desc(), remote_work.c.attempt.desc())
+        with self._engine.connect() as connection:
+            return [_record(row) for row in connection.execute(query).mappings()]
+
+    def _insert(self, key: WorkKey, attempt: int, owner: Owner, now: datetime) -> Record | None:
+        row = {
+            "key": key.digest,
+            "attempt": attempt,
+            "asset": key.asset,
+            "partition": key.partition,
+            "settings": key.settings,
+            "fingerprint": key.fingerprint,
+            "state": WorkState.INTENT,
+            "epoch": 1,
+            "owner": owner.to_json(),
+            "heartbeat": now,
+            "created": now,
+            "updated": now,
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(sa.insert(remote_work).values(row))
+        except IntegrityError:
+            return None  # another worker was first: look again
+        return self.get(key.digest, attempt)
+
+    def _transition(self, record: Record, now: datetime, **values: Any) -> Record:
+        if not self._update(record, now, **values):
+            raise EpochLostError(
+                seen=f"{record.name} ({record.asset} of {record.partition}) is no longer at epoch {record.epoch}",
+                meaning="another worker has taken it over, or it has ended",
+                remedy="nothing to do: this worker stops and leaves the remote work alone",
+            )
+        return self.get(record.key, record.attempt)
+
+    def _update(self, record: Record, now: datetime, **values: Any) -> bool:
+        statement = (
+            sa.update(remote_work)
+            .where(
+                remote_work.c.key == record.key,
+                remote_work.c.attempt == record.attempt,
+                remote_work.c.epoch == record.epoch,
+                remote_work.c.state.in_(IN_FLIGHT),
+            )
+            .values(updated=now, **values)
+        )
+        with self._engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+
+def _record(row: sa.RowMapping) -> Record:
+    return Record(**{**row, "state": WorkState(row["state"]), "owner": Owner(**row["owner"])})
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Without it, two first workers at once collide in the server's own catalogue in spite of IF NOT EXISTS.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+        for table in _tables.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))

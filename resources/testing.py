@@ -1,0 +1,193 @@
+"""What tests of remote work share: a clock that only sleeping moves, a service in memory, a desk to transfer from.
+
+Belongs here: drivers and stand-ins for tests of whatever uses Remote, Ledger and Transfer. Does not: fixtures (tests).
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from beamlines.config import Beamline
+from beamlines.deployment import GlobusService
+from beamlines.places import Location, Store
+from beamlines.policy import ExportControl
+from beamlines.scans import ScanId
+from resources.clock import Clock, SystemClock
+from resources.errors import ServiceUnavailableError
+from resources.globus import Globus
+from resources.ledger import Ledger
+from resources.owner import Owner
+from resources.remote import JobState, Patience, Remote, RemoteStatus
+from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
+from resources.work import Record, WorkKey
+
+QUICK = Patience(
+    first_poll=timedelta(milliseconds=20), longest_poll=timedelta(milliseconds=50), deadline=timedelta(seconds=30)
+)
+
+
+@dataclass(slots=True)
+class SleptClock:
+    """A clock that stands still until somebody sleeps; ``on_sleep`` is what happens meanwhile."""
+
+    time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    on_sleep: Callable[[datetime], None] = lambda _: None
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+        self.on_sleep(self.time)
+
+
+def outage() -> ServiceUnavailableError:
+    return ServiceUnavailableError(seen="no answer", meaning="an outage", remedy="ask again later")
+
+
+@dataclass(slots=True)
+class MemoryWork:
+    """A service in memory. What is to go wrong is put into its lists, first come first served."""
+
+    submit_faults: list[Exception | None] = field(default_factory=list)
+    """None starts the work and then loses the answer; an exception is raised instead of starting it."""
+    states: Sequence[RemoteStatus | Exception] = ()
+    """What ``status`` says, poll by poll; the last one stays. Empty means COMPLETED."""
+    shown_from: int = 0
+    """How many look-ups do not show the work yet."""
+    unanswered: int = 0
+    """How many look-ups after a submit meet an outage."""
+    submits: int = 0
+    polls: int = 0
+    cancelled: list[str] = field(default_factory=list)
+    started: dict[str, str] = field(default_factory=dict)
+
+    def prepare(self, name: str) -> dict[str, Any]:
+        return {"prepared": name}
+
+    def find(self, name: str, _intent: dict[str, Any]) -> str | None:
+        if self.submits and self.unanswered > 0:
+            self.unanswered -= 1
+            raise outage()
+        if name in self.started and self.shown_from > 0:
+            self.shown_from -= 1
+            return None
+        return self.started.get(name)
+
+    def submit(self, name: str, _intent: dict[str, Any]) -> str:
+        self.submits += 1
+        fault = self.submit_faults.pop(0) if self.submit_faults else False
+        if isinstance(fault, Exception):
+            raise fault
+        handle = f"job-{len(self.started) + 1}"
+        self.started[name] = handle
+        if fault is None:
+            raise outage()
+        return handle
+
+    def status(self, _handle: str) -> RemoteStatus:
+        if not self.states:
+            return RemoteStatus(JobState.COMPLETED, "done")
+        state = self.states[min(self.polls, len(self.states) - 1)]
+        self.polls += 1
+        if isinstance(state, Exception):
+            raise state
+        return state
+
+    def cancel(self, handle: str, /) -> None:
+        self.cancelled.append(handle)
+
+    def describe(self) -> str:
+        return "the work of a test"
+
+
+@dataclass(slots=True)
+class Pulses:
+    """A pulse that remembers what it was told."""
+
+    records: list[Record] = field(default_factory=list)
+    statuses: list[RemoteStatus] = field(default_factory=list)
+
+    def __call__(self, record: Record, status: RemoteStatus) -> None:
+        self.records.append(record)
+        self.statuses.append(status)
+
+
+@dataclass
+class Desk:
+    """A worker with a Transfer of its own, on the places of one beamline, and the files that tests put there."""
+
+    beamline: Beamline
+    service: GlobusService
+    secret: Callable[[], str]
+    ledger: Ledger
+    run_id: str = "run"
+    clock: Clock = field(default_factory=SystemClock)
+    patience: Patience = QUICK
+    export_control: ExportControl = field(default_factory=ExportControl)
+    retries: int = 0
+    http_timeout_s: float = 10
+    pulses: Pulses = field(default_factory=Pulses)
+
+    def __post_init__(self) -> None:
+        self.owner = Owner.this_process(self.run_id)
+        self.remote = Remote(self.ledger, self.owner, self.clock)
+        self.globus = Globus(
+            client_id=self.service.client_id,
+            secret=self.secret,
+            auth_url=self.service.auth_url,
+            transfer_url=self.service.transfer_url,
+            data_access=[place.collection for place in self.beamline.places.values() if place.data_access_consent],
+            retries=self.retries,
+            http_timeout_s=self.http_timeout_s,
+        )
+        self.transfer = Transfer(self.globus, self.remote, self.ledger, self.export_control, self.clock, self.patience)
+
+    def but(self, **changes: Any) -> "Desk":
+        """Another worker that differs in ``changes``."""
+        return replace(self, pulses=Pulses(), **changes)
+
+    def raw(self, place: str, path: str) -> Location:
+        return self.beamline.places[place].at(Store.RAW, path)
+
+    def put(self, location: Location, content: bytes) -> bytes:
+        """A file at a location, whether the platform could see it from here or not."""
+        path = Path(location.posix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return content
+
+    def content(self, location: Location) -> bytes:
+        return Path(location.posix).read_bytes()
+
+    def scan(self, path: str, content: bytes) -> CopyRequest:
+        """A new raw file on the acquisition machine, and the request to copy it to data832."""
+        self.put(self.raw("spot832", path), content)
+        return self.request(path)
+
+    def copy(self, request: CopyRequest) -> TransferReceipt:
+        return self.transfer.copy(request, self.key(request), self.pulses)
+
+    def request(
+        self, *paths: str, source: str = "spot832", destination: str = "data832", known: bool = True
+    ) -> CopyRequest:
+        """A copy of raw files; with ``known`` their sizes and checksums are given."""
+        items = []
+        for path in paths:
+            at = self.raw(source, path)
+            content = self.content(at) if known else None
+            items.append(
+                Item(
+                    at,
+                    self.raw(destination, path),
+                    sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+                    bytes=None if content is None else len(content),
+                )
+            )
+        return CopyRequest(ScanId(paths[0]), tuple(items), fingerprint=f"of {paths}")
+
+    def key(self, request: CopyRequest, asset: str = "bl832/data832/raw", settings: str = "") -> WorkKey:
+        return WorkKey(asset, request.scan.key, settings, request.fingerprint)

@@ -1,0 +1,120 @@
+"""Arrivals and decisions in Dagster's event log: how they are written there, and how they are read.
+
+Belongs here: their metadata, and queries of bounded size.
+Does not: deciding by them (follow_up, routing).
+"""
+
+from collections.abc import Collection, Iterator
+
+import dagster as dg
+
+from beamlines.policy import Arrival, Decision, Reason
+from beamlines.scans import InvalidPartitionKeyError, ScanId
+from sensors.arrivals import Complete
+from sensors.follow_up import Arrived
+
+ARRIVAL, REASON = "arrival", "reason"
+KEYS_A_QUERY = 1_000
+"""About 10 ms each at 50,000 scans, whether or not they are known; all that are known would be 200 ms."""
+_OBSERVATIONS_A_SCAN = 4
+
+
+def arrival_record(asset: dg.AssetKey, scan: Complete, arrival: Arrival) -> dg.AssetMaterialization:
+    """That a scan is there, how it came to be known, and how its file looked when it was taken for complete."""
+    return dg.AssetMaterialization(
+        asset,
+        partition=ScanId(scan.path).key,
+        description="Complete on the acquisition machine.",
+        metadata={
+            # Bytes that are no UTF-8 are shown escaped: as they are, the UI could not send them to a browser.
+            "scan": dg.MetadataValue.text(scan.path.encode("utf-8", "backslashreplace").decode()),
+            "size_bytes": dg.MetadataValue.int(scan.size_bytes),
+            "modified": dg.MetadataValue.timestamp(scan.modified.timestamp()),
+            ARRIVAL: dg.MetadataValue.text(str(arrival)),
+        },
+    )
+
+
+def decision_record(asset: dg.AssetKey, key: str, facility: str, decision: Decision) -> dg.AssetObservation:
+    """That a scan was not sent through a facility, and why."""
+    return dg.AssetObservation(
+        asset,
+        partition=key,
+        description=f"Not sent through {facility} now: {decision.detail}",
+        metadata={
+            REASON: dg.MetadataValue.text(str(decision.reason)),
+            "decision": dg.MetadataValue.text(str(decision)),
+        },
+    )
+
+
+def read_arrivals(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int, limit: int) -> list[Arrived]:
+    """The next arrivals after a storage id, in the order of the log."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset, after_storage_id=after), limit=limit, ascending=True
+    ).records
+    return [_arrived(record) for record in records]
+
+
+def newest_arrival(instance: dg.DagsterInstance, asset: dg.AssetKey, before: float | None = None) -> int:
+    """The storage id of the newest arrival, or of the newest one recorded before a time; 0 where there is none."""
+    records = instance.fetch_materializations(dg.AssetRecordsFilter(asset, before_timestamp=before), limit=1).records
+    return records[0].storage_id if records else 0
+
+
+def keys_with(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, kinds: Collection[dg.DagsterEventType], keys: Collection[str]
+) -> set[str]:
+    """Of some partition keys, those that have an event of one of these kinds on an asset."""
+    return {
+        key
+        for some in _batches(keys)
+        for kind in kinds
+        for key in instance.get_latest_storage_id_by_partition(asset, kind, partitions=some)
+    }
+
+
+def keys_begun(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> set[str]:
+    """Of some partition keys, those for which a run was created that makes the asset, or for which it is there."""
+    kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return keys_with(instance, asset, kinds, keys)
+
+
+def keys_decided(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> set[str]:
+    """Of some partition keys, those whose newest decision is that they are not to go through a branch."""
+    newest: dict[str, str] = {}
+    for some in _batches(keys):
+        records = instance.fetch_observations(
+            dg.AssetRecordsFilter(asset, asset_partitions=sorted(some)), limit=_OBSERVATIONS_A_SCAN * len(some)
+        ).records
+        for record in records:
+            observation = record.asset_observation
+            if observation is not None and REASON in observation.metadata:
+                newest.setdefault(str(record.partition_key), str(observation.metadata[REASON].value))
+    return {key for key, reason in newest.items() if reason != Reason.WAITING_FOR_RAW}
+
+
+def _arrived(record: dg.EventLogRecord) -> Arrived:
+    event = record.asset_materialization
+    key = record.partition_key or ""
+    how = event.metadata.get(ARRIVAL) if event is not None else None
+    # What a person has reported in the UI has no such word, or a key of another form: known, and not ours to route.
+    new = how is not None and how.value == Arrival.NEW and _is_scan(key)
+    repair = how is not None and how.value == Arrival.REPAIR
+    arrival = Arrival.NEW if new else Arrival.REPAIR if repair else Arrival.ADOPTED
+    return Arrived(record.storage_id, key, arrival, record.timestamp)
+
+
+def _is_scan(key: str) -> bool:
+    try:
+        ScanId.from_key(key)
+    except InvalidPartitionKeyError:
+        return False
+    return True
+
+
+def _batches(keys: Collection[str]) -> Iterator[set[str]]:
+    # An empty set would mean every partition.
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), KEYS_A_QUERY):
+        yield set(ordered[start : start + KEYS_A_QUERY])

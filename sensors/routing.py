@@ -1,0 +1,137 @@
+"""Which scans a facility's branch takes: decided once, at a scan's arrival.
+
+Belongs here: the pure decision of one tick of a router, from the arrivals it has read and the list it keeps.
+Does not: reading the event log or requesting runs (routers).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from beamlines.config import Beamline
+from beamlines.places import Place
+from beamlines.policy import Decision, Reason, route
+from beamlines.scans import PartitionKey
+from sensors.follow_up import Arrived
+
+ROUTED_A_TICK = 50
+WAITING_AT_MOST = 500
+WAIT_AT_MOST = timedelta(days=7)
+"""A scan whose raw copy never comes must not fill the list: after so long the branch is a person's to backfill."""
+_SWITCHES_AT_MOST = 20
+
+
+class Waiting(BaseModel):
+    """Why a scan waits, as it was observed last, and since when (seconds since 1970)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: Reason
+    since: float
+
+
+class RouterMemory(BaseModel):
+    """What one tick tells the next: storage ids, the scans that wait, and when the router was off."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after: int = 0
+    """Every arrival up to this storage id was read, but for those that a cursor steps over."""
+    settled: int = 0
+    """Every arrival up to this one was looked at once more, when it was old enough."""
+    waiting: dict[str, Waiting] = {}
+    started: float | None = None
+    """When the router was last switched on, as Dagster has it: another time than this means that it was off."""
+    ticked: float = 0
+    off: tuple[tuple[float, float], ...] = ()
+    """From when until when it was off; arrivals of that time may still have to be read."""
+
+    def switched_on(self, *, off_since: float, started: float) -> "RouterMemory":
+        """The same, after the router was off; the newest switches are remembered."""
+        off = (*self.off, (off_since, started))[-_SWITCHES_AT_MOST:]
+        return self.model_copy(update={"off": off, "started": started})
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Of the scans that arrived or wait, how far each is."""
+
+    ingested: Collection[str] = ()
+    """Their raw copy on site is verified."""
+    begun: Collection[str] = ()
+    """Of these: in the branch already, by a person or by an earlier tick."""
+    gone: Collection[str] = ()
+    """Of these: their partition was deleted; a run of one would fail the whole tick."""
+
+
+@dataclass(slots=True)
+class Routing:
+    """What one tick decided."""
+
+    memory: RouterMemory
+    run: list[str] = field(default_factory=list)
+    observe: dict[str, Decision] = field(default_factory=dict)
+
+
+def decide(
+    beamline: Beamline,
+    facility: str,
+    memory: RouterMemory,
+    arrived: Sequence[Arrived],
+    ready: Ready,
+    now: float,
+) -> Routing:
+    """Route what has arrived and what was waiting; see docs/decisions/0006-routers.md.
+
+    ``arrived`` is no longer than the waiting list has room for. What arrived while the router was off is the operator's
+    to backfill.
+    """
+    destination = beamline.places[beamline.facilities[facility].raw]
+    routing = Routing(memory)
+    waiting = dict(memory.waiting)
+    for item in arrived:
+        decision = _at_arrival(beamline, facility, destination, item, memory.off)
+        if decision.allowed:
+            waiting.setdefault(item.key, Waiting(reason=Reason.PREFERRED, since=now))
+        elif decision.reason not in (Reason.NOT_NEW, Reason.NOT_PREFERRED):
+            routing.observe[item.key] = decision
+    for key, waits in [*waiting.items()]:
+        if key in ready.begun or key in ready.gone:
+            del waiting[key]
+        elif key in ready.ingested and len(routing.run) < ROUTED_A_TICK:
+            routing.run.append(key)
+            del waiting[key]
+        elif key not in ready.ingested and now - waits.since > WAIT_AT_MOST.total_seconds():
+            routing.observe[key] = _still_waiting(f"not in {WAIT_AT_MOST.days} days: backfill the branch when it is")
+            del waiting[key]
+        elif key not in ready.ingested and waits.reason is not Reason.WAITING_FOR_RAW:
+            routing.observe[key] = _still_waiting("not yet: the branch starts when it is")
+            waiting[key] = waits.model_copy(update={"reason": Reason.WAITING_FOR_RAW})
+    routing.memory = memory.model_copy(update={"waiting": waiting, "ticked": now})
+    return routing
+
+
+def _at_arrival(
+    beamline: Beamline,
+    facility: str,
+    destination: Place,
+    item: Arrived,
+    off: Sequence[tuple[float, float]],
+) -> Decision:
+    routed = route(item.arrival, facility, beamline.preference)
+    if not routed.allowed:
+        return routed
+    allowed = beamline.export_control.may_be_at(PartitionKey.parse(item.key).scan, destination)
+    if not allowed.allowed:
+        return allowed
+    if any(since < item.recorded < until for since, until in off):
+        return Decision.no(
+            Reason.SWITCHED_OFF, f"it arrived while the router of {facility} was off: backfill it if wanted"
+        )
+    return routed
+
+
+def _still_waiting(how: str) -> Decision:
+    return Decision.no(Reason.WAITING_FOR_RAW, f"its first copy on site is verified {how}")

@@ -1,0 +1,184 @@
+"""How a step that waits for remote work ends: by a person, by a dying worker, by an error."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from als_assets.step import remote_step
+from beamlines.manifest import ManifestError
+from resources.errors import ServiceUnavailableError, WorkFailedError
+from resources.ledger import Ledger
+from resources.owner import Owner
+from resources.remote import JobState, Remote, RemoteStatus
+from resources.testing import QUICK, MemoryWork, Pulses, SleptClock
+from resources.work import Record, WorkKey, WorkState
+
+KEY = WorkKey("bl832/pscratch/tiff", "scan", "settings", "content")
+ACTIVE = RemoteStatus(JobState.ACTIVE, "RUNNING")
+
+
+@dataclass
+class Waiting:
+    """A run whose only step waits for remote work that does not end."""
+
+    ledger: Ledger
+    instance: dg.DagsterInstance
+    work: MemoryWork = field(default_factory=lambda: MemoryWork(states=[ACTIVE]))
+    clock: SleptClock = field(default_factory=SleptClock)
+
+    def __post_init__(self) -> None:
+        self.owner = Owner.this_process("run-1")
+        self.remote = Remote(self.ledger, self.owner, self.clock)
+
+    def run(self, meanwhile: Callable[[datetime], None]) -> None:
+        """Run until ``meanwhile``, called between two polls, ends it; how Dagster sees the end does not matter here."""
+        self.clock.on_sleep = meanwhile
+
+        @dg.op
+        def wait(context: dg.OpExecutionContext) -> None:
+            with remote_step(context, self.remote) as pulse:
+                attempt = self.remote.begin(self.work, KEY, QUICK, intact=lambda _: False)
+                self.remote.finish(attempt, pulse)
+
+        @dg.job(executor_def=dg.in_process_executor)
+        def job() -> None:
+            wait()
+
+        with suppress(dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+            job.execute_in_process(instance=self.instance, raise_on_error=False)
+
+    @property
+    def dagster_run(self) -> dg.DagsterRun:
+        return self.instance.get_runs(limit=1)[0]
+
+    @property
+    def record(self) -> Record:
+        found = self.ledger.last(KEY)
+        assert found is not None
+        return found
+
+
+def interrupt(_: datetime) -> None:
+    """What a signal does to a worker: Dagster raises this wherever its code happens to be."""
+    raise dg.DagsterExecutionInterruptedError
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[Waiting]:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Waiting(ledger, instance)
+    ledger.close()
+
+
+def test_a_persons_terminate_ends_the_remote_work(waiting: Waiting) -> None:
+    def terminate(_: datetime) -> None:
+        waiting.instance.report_run_canceling(waiting.dagster_run)
+        raise dg.DagsterExecutionInterruptedError
+
+    waiting.run(terminate)
+    assert waiting.work.cancelled == ["job-1"]
+    assert waiting.record.state is WorkState.CANCELED
+    assert waiting.record.evidence == {"handle": "job-1", "detail": "canceled by a person"}
+
+
+def test_a_terminate_that_reaches_no_worker_is_seen_in_the_runs_status(waiting: Waiting) -> None:
+    waiting.run(lambda _: waiting.instance.report_run_canceling(waiting.dagster_run))
+    assert waiting.work.cancelled == ["job-1"]
+    assert waiting.record.state is WorkState.CANCELED
+
+
+def test_a_signal_that_comes_while_remote_work_is_being_ended_does_not_stop_that(waiting: Waiting) -> None:
+    class Signalled(MemoryWork):
+        def cancel(self, handle: str) -> None:
+            signal.raise_signal(signal.SIGINT)  # the launcher's own, a moment after the poll saw the run's status
+            super().cancel(handle)
+
+    waiting.work = Signalled(states=[ACTIVE])
+    waiting.run(lambda _: waiting.instance.report_run_canceling(waiting.dagster_run))
+    assert waiting.work.cancelled == ["job-1"]
+    assert waiting.record.state is WorkState.CANCELED
+
+
+def test_a_dying_worker_leaves_the_remote_work_in_flight_for_the_next_run(waiting: Waiting) -> None:
+    waiting.run(interrupt)
+    assert waiting.work.cancelled == []
+    assert waiting.record.state is WorkState.SUBMITTED
+    assert waiting.record.owner == waiting.owner.released()
+
+
+def test_the_next_run_attaches_to_it_at_once_and_submits_nothing(waiting: Waiting) -> None:
+    waiting.run(interrupt)
+    waiting.work.states = [RemoteStatus(JobState.COMPLETED, "COMPLETED")]
+    remote = Remote(waiting.ledger, replace(waiting.owner, run_id="run-2"), SleptClock())
+    attempt = remote.begin(waiting.work, KEY, QUICK, intact=lambda _: False)
+    assert remote.finish(attempt, Pulses()).state is WorkState.SUCCEEDED
+    assert waiting.work.submits == 1
+    assert waiting.record.attempt == 1
+
+
+def test_a_run_that_the_daemon_declared_failed_stops_and_leaves_the_work_to_its_retry(waiting: Waiting) -> None:
+    waiting.run(lambda _: waiting.instance.report_run_failed(waiting.dagster_run))
+    assert waiting.work.cancelled == []
+    assert waiting.record.state is WorkState.SUBMITTED
+    assert waiting.record.owner == waiting.owner.released()
+
+
+def test_a_mistake_in_our_own_code_leaves_the_remote_work_alone(waiting: Waiting) -> None:
+    def stumble(_: datetime) -> None:
+        raise ZeroDivisionError
+
+    waiting.run(stumble)
+    assert waiting.work.cancelled == []
+    assert waiting.record.state is WorkState.SUBMITTED
+    assert waiting.record.owner == waiting.owner.released()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        WorkFailedError(seen="it failed", meaning="m", remedy="r"),
+        ManifestError("it failed"),
+        FileNotFoundError(2, "x", "it failed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_named_error_is_a_final_failure_with_its_own_words(waiting: Waiting, error: Exception) -> None:
+    context = dg.build_op_context(instance=waiting.instance)
+    with pytest.raises(dg.Failure) as failed, remote_step(context, waiting.remote):
+        raise error
+    assert str(failed.value.description).startswith("it failed")
+    assert failed.value.allow_retries is False
+    assert failed.value.metadata["error"].value == type(error).__name__
+
+
+def test_a_service_that_did_not_answer_is_asked_again_later(waiting: Waiting) -> None:
+    @dg.op
+    def ask(context: dg.OpExecutionContext) -> None:
+        with pytest.raises(dg.RetryRequested) as retry, remote_step(context, waiting.remote):
+            raise ServiceUnavailableError(seen="no answer", meaning="m", remedy="r")
+        assert retry.value.seconds_to_wait == 30
+        assert retry.value.max_retries
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def job() -> None:
+        ask()
+
+    assert job.execute_in_process(instance=waiting.instance).success
+
+
+def test_what_the_outside_world_says_is_logged_once_for_each_change(waiting: Waiting) -> None:
+    waiting.work.states = [ACTIVE, ACTIVE, ACTIVE, RemoteStatus(JobState.COMPLETED, "COMPLETED")]
+    waiting.run(lambda _: None)
+    logs = waiting.instance.all_logs(waiting.dagster_run.run_id)
+    said = [entry.user_message for entry in logs if entry.dagster_event is None]
+    assert said == [
+        "bl832/pscratch/tiff: active, RUNNING [job-1]",
+        "bl832/pscratch/tiff: completed, COMPLETED [job-1]",
+    ]

@@ -1,0 +1,134 @@
+"""A scan from the beamline to its last copy, with nothing replaced: real daemon, real clients, the twin's services."""
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+import httpx
+import pytest
+
+from als.figures import outside_of, overhead_s
+from als.follow import ScanView
+from als.stack import Stack
+from beamlines.scans import ScanId
+from resources.clock import SystemClock
+from resources.ledger import Ledger
+
+REAL_SCAN = Path(__file__).parents[3] / "shared" / "data" / "tooth.h5"
+SMALL = ("--rows", "32", "--columns", "96", "--angles", "91")
+HOSTILE_TEXT = "-$(touch pwned); 'rm' \"x\" é 🦷\n..@b"
+BRANCH = ("nersc/raw", "pscratch/raw", "pscratch/tiff", "pscratch/zarr", "nersc/tiff", "nersc/zarr")
+WORK = ("nersc/raw", "pscratch/raw+tiff+zarr", *BRANCH[4:], "data832/nersc_tiff", "data832/nersc_zarr")
+BACKFILL = """
+mutation Backfill($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) { __typename ... on LaunchBackfillSuccess { backfillId } }
+}"""
+BACKFILL_STATUS = """
+query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
+
+Measure = Callable[..., ScanId]
+Follow = Callable[[ScanId], ScanView]
+
+
+@pytest.fixture(scope="module")
+def phantom(measure: Measure, follow: Follow) -> ScanView:
+    return follow(measure(*SMALL))
+
+
+def test_every_asset_is_there_and_every_check_passed(phantom: ScanView) -> None:
+    assert phantom.errors == []
+    assert phantom.succeeded
+    assert len(phantom.assets) == 11
+
+
+def test_each_materialization_carries_its_evidence(phantom: ScanView) -> None:
+    made = {"/".join(key.path[1:]): view.metadata for key, view in phantom.assets.items()}
+    for name in BRANCH[2:]:
+        assert {"path", "files", "bytes", "seconds", "checksum_evidence", "settings", "slice"} <= set(made[name])
+        assert re.search(r"\(data:image/png;base64,[A-Za-z0-9+/=]+\)", made[name]["slice"])
+    for name in ("data832/raw", "nersc/raw", "nersc/zarr", "data832/nersc_tiff"):
+        assert made[name]["globus_task"]
+    assert made["pscratch/tiff"]["job_id"]
+    assert "als-step reconstruct end" in made["pscratch/tiff"]["log_tail"]
+
+
+def test_our_own_overhead_is_what_no_service_was_at_work_in(phantom: ScanView) -> None:
+    began = min(view.recorded for view in phantom.assets.values())
+    ended = max(view.recorded for view in phantom.assets.values())
+    ours = overhead_s(began, ended, outside_of(view.metadata for view in phantom.assets.values()))
+    assert 0 < ours < ended - began
+
+
+def test_a_hostile_name_goes_all_the_way_and_does_nothing(stack: Stack, measure: Measure, follow: Follow) -> None:
+    folder = "BLS-00001_o'brien; $(id)/day 1"
+    scan = measure(*SMALL, "--folder", folder, f"--name={HOSTILE_TEXT}.h5")
+    view = follow(scan)
+    assert view.errors == []
+    assert view.succeeded
+    assert list(stack.state.rglob("pwned")) == []
+    returned = stack.state / "world/data832/data/scratch/globus_share" / folder / "nersc" / f"rec{HOSTILE_TEXT}"
+    assert len(list(returned.glob("*.tiff"))) == 32
+
+
+@pytest.mark.skipif(not REAL_SCAN.exists(), reason="the real scan shared/data/tooth.h5 is not beside this checkout")
+def test_the_real_scan_of_a_tooth_goes_all_the_way(measure: Measure, follow: Follow) -> None:
+    view = follow(measure("--source", str(REAL_SCAN), "--text", "tooth"))
+    assert view.errors == []
+    assert view.succeeded
+    results = next(asset for key, asset in view.assets.items() if key.path[1:] == ["pscratch", "tiff"]).metadata[
+        "results"
+    ]
+    assert results["center_px"] == pytest.approx(295.6, abs=0.5)
+
+
+def test_a_damaged_scan_stops_with_the_programs_own_words(tmp_path: Path, measure: Measure, follow: Follow) -> None:
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5000))
+    view = follow(measure("--source", str(damaged), "--text", "damaged"))
+    assert view.failed
+    assert any("exit code 2" in error or "unusable" in error for error in view.errors)
+    made = {"/".join(key.path[1:]) for key, asset in view.assets.items() if asset.metadata}
+    assert made == {"spot832/raw", "data832/raw", "nersc/raw"} or made == {"spot832/raw", "data832/raw"}
+
+
+def test_a_backfill_of_scans_that_are_there_moves_nothing(
+    stack: Stack, phantom: ScanView, instance: dg.DagsterInstance
+) -> None:
+    before = _remote_work(stack, phantom.partition)
+    parameters = {
+        "assetSelection": [{"path": ["bl832", *name.split("/")]} for name in BRANCH],
+        "partitionNames": [phantom.partition],
+        "fromFailure": False,
+        "tags": [],
+    }
+    launched = _graphql(stack, BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess"
+    assert _await_backfill(stack, launched["backfillId"]) == "COMPLETED_SUCCESS"
+    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS]
+    assert _remote_work(stack, phantom.partition) == before
+    assert len(before) == 6
+
+
+def _remote_work(stack: Stack, partition: str) -> set[str]:
+    """The handles of every transfer and job of the branch that were ever started for a scan."""
+    with closing(Ledger(f"sqlite:///{stack.state}/ledger.sqlite")) as ledger:
+        return {str(record.handle) for work in WORK for record in ledger.attempts(f"bl832/{work}", partition)}
+
+
+def _graphql(stack: Stack, query: str, variables: dict[str, object]) -> dict[str, dict[str, str]]:
+    answer = httpx.post(f"{stack.ui_url}/graphql", json={"query": query, "variables": variables}, timeout=60)
+    answer.raise_for_status()
+    return dict(answer.json()["data"])
+
+
+def _await_backfill(stack: Stack, backfill: str) -> str:
+    clock = SystemClock()
+    give_up = clock.now().timestamp() + 120
+    while True:
+        status = _graphql(stack, BACKFILL_STATUS, {"id": backfill})["partitionBackfillOrError"]["status"]
+        if status.startswith(("COMPLETED", "FAILED", "CANCELED")) or clock.now().timestamp() > give_up:
+            return status
+        clock.sleep(1)

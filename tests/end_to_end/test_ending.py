@@ -1,0 +1,62 @@
+"""However `als` ends, no process of its own is left."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from als.stack import StackError, running
+from resources.clock import SystemClock
+
+UP = [sys.executable, "-c", "from als.main import main; main()", "up", "--port", "0", "--state"]
+
+
+def carries(process: psutil.Process, state: Path) -> bool:
+    try:
+        return process.environ().get("ALS_STACK") == str(state)
+    except psutil.Error:
+        return False
+
+
+def processes_of(state: Path) -> list[int]:
+    return [process.pid for process in psutil.process_iter() if carries(process, state)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_everything_that_was_started(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen([*UP, str(tmp_path)], stdout=subprocess.PIPE, text=True) as up:
+        assert any("make scan" in line for line in up.stdout or ())
+        assert len(processes_of(tmp_path)) >= 3
+        up.send_signal(number)
+        assert up.stdout is not None
+        assert "ending" in up.stdout.readline()
+        up.send_signal(signal.SIGINT)  # somebody is impatient
+        up.communicate()
+    assert up.returncode == 128 + number
+    assert processes_of(tmp_path) == []
+
+
+def test_what_a_killed_command_left_is_ended_by_the_next(tmp_path: Path) -> None:
+    with subprocess.Popen([*UP, str(tmp_path)], stdout=subprocess.PIPE, text=True) as up:
+        assert any("make scan" in line for line in up.stdout or ())
+        os.kill(up.pid, signal.SIGKILL)
+        up.wait()
+    left = processes_of(tmp_path)
+    assert left
+    with running(tmp_path, SystemClock(), ui_port=0, twin_port=0):
+        assert not set(left) & set(processes_of(tmp_path))
+    assert processes_of(tmp_path) == []
+
+
+def test_a_second_command_over_the_same_state_is_refused(tmp_path: Path) -> None:
+    with (
+        running(tmp_path, SystemClock(), ui_port=0, twin_port=0),
+        pytest.raises(StackError, match="another `als` runs over"),
+        running(tmp_path, SystemClock(), ui_port=0, twin_port=0),
+    ):
+        pass
+    assert processes_of(tmp_path) == []

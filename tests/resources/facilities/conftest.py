@@ -1,0 +1,168 @@
+"""A twin over real HTTP, and the platform's own facility client that drives it through the real sfapi_client."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beamlines.config import Beamline
+from beamlines.layout import Artifact, Copy
+from beamlines.scans import PartitionKey, ScanId
+from resources.facilities import Facility, JobResult
+from resources.facilities.factory import make_facility
+from resources.facilities.reconstruction import ReconstructionJob, Step
+from resources.ledger import Ledger
+from resources.owner import Owner
+from resources.remote import Remote, RemoteStatus
+from resources.work import Record, WorkKey
+from tomography.phantom import Phantom, write_phantom
+from twin.scheduler import JobFault, JobRecord, Pace
+from twin.server import Nersc as TwinNersc
+from twin.server import Twin, serve
+
+DEPLOYMENT_FILE = Path(__file__).parents[3] / "config" / "twin.yaml"
+
+
+class HastyClock:
+    """A clock that runs ahead: a sleep takes a twentieth of a second, and counts in full."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        taken = min(seconds, 0.05)
+        time.sleep(taken)
+        self._ahead += timedelta(seconds=seconds - taken)
+
+
+@dataclass
+class Pulses:
+    """What a waiting worker was told, poll by poll; ``act`` is called with each."""
+
+    act: Callable[[Record, RemoteStatus], None] = lambda *_: None
+    heard: list[str] = field(default_factory=list)
+
+    def __call__(self, record: Record, status: RemoteStatus) -> None:
+        self.heard.append(f"{status.state}: {status.detail}")
+        self.act(record, status)
+
+
+@dataclass
+class Bench:
+    """One twin, one worker's facility client, and what tests say most often to them."""
+
+    twin: Twin
+    name: str
+    """Of the test: what it makes is called so, because the twin is shared."""
+    ledger: Ledger
+    facility: Facility
+    phantom: bytes
+    pulses: Pulses = field(default_factory=Pulses)
+
+    @property
+    def beamline(self) -> Beamline:
+        return self.twin.world.beamline
+
+    @property
+    def nersc(self) -> TwinNersc:
+        assert self.twin.nersc is not None
+        return self.twin.nersc
+
+    def place_raw(self, path: str, content: bytes | None = None) -> ReconstructionJob:
+        """Put a raw file at NERSC's durable place; the job that does everything with it."""
+        content = self.phantom if content is None else content
+        key = PartitionKey(ScanId(path))
+        here = self.local(Artifact.RAW, key, "nersc")
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.write_bytes(content)
+        return self.job(key, raw_bytes=len(content), raw_sha256=hashlib.sha256(content).hexdigest())
+
+    def job(self, key: PartitionKey, *, raw_bytes: int, raw_sha256: str) -> ReconstructionJob:
+        steps = tuple(Step)
+        return ReconstructionJob.at(
+            self.beamline, "nersc", key, steps=steps, raw_bytes=raw_bytes, raw_sha256=raw_sha256
+        )
+
+    def local(self, artifact: Artifact, key: PartitionKey, place: str = "pscratch") -> Path:
+        maker = None if artifact is Artifact.RAW else "nersc"
+        return Path(Copy(self.beamline.places[place], artifact, maker).location(key).posix)
+
+    def run(self, job: ReconstructionJob) -> JobResult:
+        return self.facility.run(job.spec(), key_of(job), self.pulses)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What another process needs to use the same twin."""
+        return {"ALS_STATE": str(self.twin.world.state_dir), "ALS_TWIN_URL": self.twin.url}
+
+    def scan(self, path: str) -> ScanId:
+        return ScanId(path)
+
+    def pace(self, pace: Pace) -> None:
+        self.nersc.scheduler.pace = pace
+
+    def requests(self, pattern: str) -> int:
+        """How many requests have matched ``METHOD /path`` in this test."""
+        return len(self.twin.control.injector.requests(pattern))
+
+    def records(self, key: WorkKey) -> list[JobRecord]:
+        """The batch system's own records of this work, every attempt."""
+        return [record for record in self.nersc.scheduler.jobs() if key.digest in record.request.name]
+
+    def facility_records(self, key: WorkKey) -> list[Record]:
+        """The ledger's records of this work."""
+        return self.ledger.attempts(key.asset, key.partition)
+
+    def break_job(self, key: WorkKey, **fault: Any) -> None:
+        """Let the next job of this work meet a fault (twin.scheduler.JobFault)."""
+        self.nersc.scheduler.inject(JobFault(match=key.digest, **fault))
+
+
+def key_of(job: ReconstructionJob) -> WorkKey:
+    """The ledger's key of a job, as the asset graph would make it."""
+    return WorkKey("bl832/pscratch/zarr", str(job.key), " ".join(job.settings), job.raw_sha256)
+
+
+def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes) -> Bench:
+    """A bench with a ledger and a worker of its own on a twin that others may use too."""
+    ledger = Ledger(ledger_url)
+    clock = HastyClock()
+    remote = Remote(ledger, Owner.this_process("run-1"), clock)
+    facility = make_facility("nersc", twin.world.beamline, twin.world.deployment, remote, clock)
+    return Bench(twin, name, ledger, facility, phantom)
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A scan of a few rows: a job takes a second or two."""
+    path = tmp_path_factory.mktemp("phantom") / "phantom.h5"
+    write_phantom(path, Phantom(rows=4, columns=48, angles=61, seed=1, noisy=False), lambda *_: None)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    with serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state"), environment=os.environ) as served:
+        yield served
+
+
+@pytest.fixture
+def bench(twin: Twin, tmp_path: Path, phantom: bytes) -> Iterator[Bench]:
+    """The twin is shared: every test has scans of its own, and leaves it as it was."""
+    made = make_bench(twin, tmp_path.name, f"sqlite:///{tmp_path}/ledger.sqlite", phantom)
+    twin.control.reset()
+    yield made
+    made.facility.close()
+    made.ledger.close()
+    twin.control.reset()
+    made.nersc.scheduler.clear_faults()
+    made.nersc.scheduler.pace = Pace()

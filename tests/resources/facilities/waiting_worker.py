@@ -1,0 +1,29 @@
+"""A worker that submits a job, says ``waiting`` and waits: tests kill it."""
+
+import os
+import sys
+
+from beamlines.scans import ScanId
+from resources.clock import SystemClock
+from resources.facilities import JobSpec
+from resources.facilities.factory import make_facility
+from resources.ledger import Ledger
+from resources.owner import Owner
+from resources.remote import Remote
+from resources.settings import chosen_deployment, load_settings
+from resources.work import WorkKey
+
+settings = load_settings(chosen_deployment(os.environ), os.environ)
+clock = SystemClock()
+remote = Remote(Ledger(sys.argv[1]), Owner.this_process("run-0"), clock)
+facility = make_facility("nersc", settings.beamline, settings.deployment, remote, clock)
+spec = JobSpec(
+    "small",
+    (ScanId("small/a.h5"),),
+    settings.beamline.places["pscratch"],
+    "echo done\n",
+    settings.beamline.facilities["nersc"].slurm,
+)
+attempt = facility.begin(spec, WorkKey("test", "killed", "", ""))
+print("waiting", flush=True)  # noqa: T201
+facility.finish(attempt, lambda *_: None)

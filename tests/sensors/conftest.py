@@ -1,0 +1,80 @@
+"""A Dagster instance, a daemon that ticks the real sensors, and a twin that they look at over HTTP."""
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from als_assets.definitions import compose
+from resources.ledger import Ledger
+from resources.settings import Settings
+from resources.testing import Desk, SleptClock
+from sensors.testing import Daemon
+from twin.server import Twin, serve
+
+IN_MEMORY = Path("/dev/shm")
+DEPLOYMENT_FILE = Path(__file__).parents[2] / "config" / "twin.yaml"
+
+
+@pytest.fixture(scope="session")
+def shared_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    with serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state")) as twin:
+        yield twin
+
+
+@pytest.fixture
+def twin(shared_twin: Twin) -> Iterator[Twin]:
+    """A twin without faults, whose acquisition machine is empty."""
+    shared_twin.control.reset()
+    yield shared_twin
+    shared_twin.control.reset()
+    raw = Path(shared_twin.world.beamline.places["spot832"].posix_root) / "raw"
+    for path in sorted(raw.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.fixture
+def desk(twin: Twin, tmp_path: Path) -> Iterator[Desk]:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
+    yield desk
+    desk.globus.close()
+    ledger.close()
+
+
+@pytest.fixture
+def clock() -> SleptClock:
+    """Files of the twin have true times, so this begins at one; after that only sleeping moves it."""
+    return SleptClock(time=datetime.now(UTC))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """An instance on SQLite, in memory where the system has a folder for that: every event is a commit."""
+    with (
+        tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder,
+        dg.instance_for_test(temp_dir=folder) as instance,
+    ):
+        yield instance
+
+
+@pytest.fixture
+def settings(twin: Twin) -> Settings:
+    return Settings(twin.world.deployment, twin.world.beamline)
+
+
+@pytest.fixture
+def definitions(settings: Settings, desk: Desk, clock: SleptClock) -> dg.Definitions:
+    return compose(
+        settings,
+        transfer=dg.ResourceDefinition.hardcoded_resource(desk.transfer),
+        clock=dg.ResourceDefinition.hardcoded_resource(clock),
+    )
+
+
+@pytest.fixture
+def daemon(definitions: dg.Definitions, instance: dg.DagsterInstance, clock: SleptClock) -> Daemon:
+    return Daemon(instance, definitions.get_repository_def(), clock)

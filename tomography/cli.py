@@ -1,0 +1,291 @@
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | phantom``.
+
+Belongs here: arguments, exit codes, what is printed.
+Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
+
+Exit codes: 0 done (or there already, intact); 2 the request cannot be fulfilled as it stands, and one message says why;
+1 the machine failed (a full disk, lost permission): the same command continues later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tomography import __version__
+from tomography.errors import TomographyError
+from tomography.machine import Machine, available_memory_bytes, available_threads
+from tomography.settings import Filter, Rings, Settings
+
+if TYPE_CHECKING:
+    from tomography.manifest import Artifact, Manifest
+    from tomography.progress import Reporter
+
+REFUSED = 2
+FAILED = 1
+INTERRUPTED = 130
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines on standard output.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default all that this process may use.")]
+Sha256 = Annotated[
+    str | None, typer.Option("--input-sha256", help="SHA-256 of the raw file, if known; recorded in the manifest.")
+]
+Raw = Annotated[Path, typer.Argument(metavar="RAW.h5", help="The scan.")]
+CenterPx = Annotated[
+    float | None,
+    typer.Option("--center", help="Column of the rotation axis, 0 the middle of the first. Default: found."),
+]
+StrictCenter = Annotated[bool, typer.Option("--strict-center", help="Refuse when the centre is in doubt.")]
+WindowName = Annotated[Filter, typer.Option("--filter", help="Window over the ramp.")]
+Cutoff = Annotated[float, typer.Option(help="Cut-off of the Butterworth window, cycles per pixel.")]
+Order = Annotated[int, typer.Option(help="Order of the Butterworth window.")]
+RingsName = Annotated[Rings, typer.Option("--rings", help="Correction of ring artefacts.")]
+Transmission = Annotated[float, typer.Option(help="Least transmission before the logarithm.")]
+
+DEFAULTS = Settings()
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """Tomography beside the data: reconstruct a scan, build its pyramid, preview it, or make a phantom scan."""
+
+
+@app.command()
+def reconstruct(
+    raw: Raw,
+    tiff_dir: Annotated[Path, typer.Argument(metavar="TIFF_DIR", help="The stack: one float32 TIFF a slice.")],
+    center: CenterPx = DEFAULTS.center_px,
+    strict_center: StrictCenter = DEFAULTS.strict_center,
+    window: WindowName = DEFAULTS.filter,
+    butterworth_cutoff: Cutoff = DEFAULTS.butterworth_cutoff_cycles_per_px,
+    butterworth_order: Order = DEFAULTS.butterworth_order,
+    rings: RingsName = DEFAULTS.rings,
+    minimum_transmission: Transmission = DEFAULTS.minimum_transmission,
+    input_sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct a scan into a stack of TIFF files. Interrupted, the same command continues."""
+    with _command(as_json, threads) as command:
+        settings = _settings(
+            center, strict_center, window, butterworth_cutoff, butterworth_order, rings, minimum_transmission
+        )
+        from tomography.manifest import raw_input
+        from tomography.scan import open_scan
+        from tomography.stack import reconstruct as run
+
+        with open_scan(raw) as scan:
+            product = _product(tiff_dir)
+            made = run(
+                scan, raw_input(raw, _sha256(input_sha256)), product, settings, command.machine, command.reporter
+            )
+        command.finish("tiff", product, *made)
+
+
+@app.command()
+def pyramid(
+    tiff_dir: Annotated[Path, typer.Argument(metavar="TIFF_DIR", help="A stack of TIFF files.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="The pyramid: OME-Zarr 0.4.")],
+    raw: Annotated[
+        Path | None, typer.Option(metavar="RAW.h5", help="The scan of the stack, for the pixel size.")
+    ] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the multi-resolution pyramid of a stack of TIFF files."""
+    with _command(as_json, threads) as command:
+        from tomography.pyramid import build_pyramid
+        from tomography.tiffs import open_stack
+
+        product = _product(out)
+        made = build_pyramid(open_stack(_product(tiff_dir), raw), product, command.machine.threads, command.reporter)
+        command.finish("zarr", product, *made)
+
+
+@app.command()
+def preview(
+    raw: Raw,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Pictures of slices, and preview.json.")],
+    center: CenterPx = DEFAULTS.center_px,
+    strict_center: StrictCenter = DEFAULTS.strict_center,
+    window: WindowName = DEFAULTS.filter,
+    butterworth_cutoff: Cutoff = DEFAULTS.butterworth_cutoff_cycles_per_px,
+    butterworth_order: Order = DEFAULTS.butterworth_order,
+    rings: RingsName = DEFAULTS.rings,
+    minimum_transmission: Transmission = DEFAULTS.minimum_transmission,
+    input_sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct three slices of a scan as pictures."""
+    with _command(as_json, threads) as command:
+        settings = _settings(
+            center, strict_center, window, butterworth_cutoff, butterworth_order, rings, minimum_transmission
+        )
+        from tomography.manifest import raw_input
+        from tomography.preview import preview as run
+        from tomography.scan import open_scan
+
+        with open_scan(raw) as scan:
+            product = _product(out_dir)
+            made = run(
+                scan,
+                raw_input(raw, _sha256(input_sha256)),
+                product,
+                settings,
+                command.machine.threads,
+                command.reporter,
+            )
+        command.finish("preview", product, *made)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="The scan to write.")],
+    rows: Annotated[int, typer.Option(min=1, help="Detector rows.")] = 256,
+    columns: Annotated[int, typer.Option(min=8, help="Detector columns.")] = 512,
+    angles: Annotated[int, typer.Option(min=3, help="Projections over 180 degrees, both ends included.")] = 361,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of detector and noise.")] = 0,
+    noise: Annotated[bool, typer.Option(help="Photon noise.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Write a scan of a phantom whose true slices are known, as beamline 8.3.2 would."""
+    with _command(as_json, None) as command:
+        from tomography.phantom import Phantom, write_phantom
+
+        made = Phantom(rows=rows, columns=columns, angles=angles, seed=seed, noisy=noise)
+        write_phantom(out, made, lambda done, total: command.reporter.progress("phantom", done, total, "projections"))
+        command.result(
+            {"artifact": "raw", "manifest": None, "files": 1, "bytes": out.stat().st_size, "results": {}}, out
+        )
+
+
+@dataclass
+class _Command:
+    """One run of a command: where it reports, and how it ends."""
+
+    reporter: Reporter
+    machine: Machine
+    as_json: bool
+    clock: Callable[[], float]
+    started: float
+
+    def finish(self, artifact: Artifact, product: Path, manifest: Manifest, made: bool) -> None:
+        from tomography.manifest import manifest_path
+
+        results = {name: value for name, value in manifest.results.items() if name != "thumbnail_png"}
+        self.result(
+            {
+                "artifact": artifact,
+                "manifest": str(manifest_path(product, artifact)),
+                "files": manifest.total_files,
+                "bytes": manifest.total_bytes,
+                "made": made,
+                "results": results,
+            },
+            product,
+        )
+
+    def result(self, event: dict[str, Any], product: Path) -> None:
+        self.reporter.close()
+        seconds = round(self.clock() - self.started, 3)
+        if self.as_json:
+            typer.echo(json.dumps({"event": "result", **event, "seconds": seconds}, sort_keys=True))
+            return
+        state = "there already, intact" if event.get("made") is False else f"made in {seconds:.1f} s"
+        typer.echo(f"{str(product)!r}: {event['files']} files, {event['bytes']} bytes, {state}")
+        for name, value in event["results"].items():
+            for text in value if name == "flags" else [f"{name}: {value}"]:
+                typer.echo(f"  {'flag: ' if name == 'flags' else ''}{text}")
+
+
+@contextmanager
+def _command(as_json: bool, threads: int | None) -> Iterator[_Command]:
+    from tomography.progress import BarReporter, JsonReporter
+
+    clock = time.monotonic
+    reporter = JsonReporter(sys.stdout, clock) if as_json else BarReporter(sys.stderr)
+    try:
+        machine = Machine(threads or available_threads(os.environ), available_memory_bytes())
+        yield _Command(reporter, machine, as_json, clock, clock())
+    except TomographyError as error:
+        reporter.close()
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(REFUSED) from error
+    except (OSError, MemoryError) as error:
+        reporter.close()
+        typer.echo(
+            f"error: {type(error).__name__}: {error}. Once that is mended, the same command continues.", err=True
+        )
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        reporter.close()
+        typer.echo("interrupted. The same command continues where this one stopped.", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _settings(
+    center_px: float | None,
+    strict_center: bool,
+    window: Filter,
+    cutoff: float,
+    order: int,
+    rings: Rings,
+    minimum_transmission: float,
+) -> Settings:
+    from pydantic import ValidationError
+
+    try:
+        return Settings(
+            center_px=center_px,
+            strict_center=strict_center,
+            filter=window,
+            butterworth_cutoff_cycles_per_px=cutoff,
+            butterworth_order=order,
+            rings=rings,
+            minimum_transmission=minimum_transmission,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TomographyError(f"{'.'.join(map(str, first['loc']))} = {first['input']}: {first['msg']}.") from error
+
+
+def _product(path: Path) -> Path:
+    """The path of a product, by its own name: ``.`` and trailing slashes say nothing."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 resolve() would follow links to another name
+
+
+def _sha256(told: str | None) -> str | None:
+    if told is None:
+        return None
+    if len(told) != 64 or not set(told.lower()) <= set("0123456789abcdef"):
+        raise TomographyError(f"--input-sha256 {told!r} is not a SHA-256: 64 hexadecimal digits.")
+    return told.lower()

@@ -1,0 +1,132 @@
+"""Globus Auth: tokens for a confidential client.
+
+Belongs here: the client credentials grant, what a token allows, and when it ends.
+Does not: which collection asks for which consent (globus.storage).
+"""
+
+import base64
+import binascii
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+TRANSFER = "transfer.api.globus.org"
+TRANSFER_ALL = f"urn:globus:auth:scope:{TRANSFER}:all"
+DATA_ACCESS = re.compile(r"\*?https://auth\.globus\.org/scopes/(?P<collection>[0-9a-f-]{36})/data_access")
+SCOPE = re.compile(r"(?P<name>[^\s\[\]]+)(?:\[(?P<dependencies>[^\[\]]*)\])?")
+TOKEN_LIFETIME = timedelta(seconds=172_800)
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a bearer may do, and until when."""
+
+    identity: str
+    data_access: frozenset[str]
+    """Collections that the consent of this token names."""
+    expires: datetime
+
+
+class InvalidScopeError(ValueError):
+    """Scopes that this service does not issue tokens for."""
+
+
+class TokenIssuer:
+    """Issues tokens to one client and knows them again. Safe to use from any thread."""
+
+    def __init__(self, client_id: str, client_secret: str, clock: Clock) -> None:
+        self.client_id = client_id
+        self._client_secret = client_secret
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tokens: dict[str, Token] = {}
+        self.lifetime = TOKEN_LIFETIME
+
+    def knows(self, client_id: str, client_secret: str) -> bool:
+        return client_id == self.client_id and secrets.compare_digest(
+            client_secret.encode(), self._client_secret.encode()
+        )
+
+    def issue(self, scopes: str) -> str:
+        """A new token. Raises InvalidScopeError."""
+        consents = _data_access(scopes)
+        value = secrets.token_urlsafe(32)
+        with self._lock:
+            self._tokens[value] = Token(self.client_id, consents, self._clock() + self.lifetime)
+        return value
+
+    def find(self, value: str) -> Token | None:
+        """What ``value`` allows; None where it was never issued or has ended."""
+        with self._lock:
+            token = self._tokens.get(value)
+        return token if token is not None and self._clock() < token.expires else None
+
+    def expire_all(self) -> int:
+        """End every token now; how many there were."""
+        with self._lock:
+            count = len(self._tokens)
+            self._tokens.clear()
+        return count
+
+
+def create_app(issuer: TokenIssuer) -> Starlette:
+    """The part of auth.globus.org that a client with a secret needs."""
+
+    async def token(request: Request) -> Response:
+        form = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
+        if not issuer.knows(*_credentials(request, form)):
+            return JSONResponse({"error": "invalid_client"}, 401)
+        if form.get("grant_type") != "client_credentials":
+            return JSONResponse({"error": "unsupported_grant_type"}, 400)
+        try:
+            value = issuer.issue(form.get("scope", ""))
+        except InvalidScopeError as error:
+            return JSONResponse({"error": "invalid_scope", "error_description": str(error)}, 400)
+        document = {
+            "access_token": value,
+            "scope": TRANSFER_ALL,
+            "expires_in": int(issuer.lifetime.total_seconds()),
+            "token_type": "Bearer",
+            "resource_server": TRANSFER,
+            "other_tokens": [],
+        }
+        return JSONResponse(document, headers={"Cache-Control": "no-store"})
+
+    return Starlette(routes=[Route("/v2/oauth2/token", token, methods=["POST"])])
+
+
+def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str]:
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "", ""
+        return client_id, secret
+    return form.get("client_id", ""), form.get("client_secret", "")
+
+
+def _data_access(scopes: str) -> frozenset[str]:
+    consents: set[str] = set()
+    found = list(SCOPE.finditer(scopes))
+    if not found:
+        raise InvalidScopeError("no scope was asked for")
+    for scope in found:
+        if scope["name"] != TRANSFER_ALL:
+            raise InvalidScopeError(f"the twin issues tokens for {TRANSFER_ALL} only, not for {scope['name']}")
+        for dependency in (scope["dependencies"] or "").split():
+            consent = DATA_ACCESS.fullmatch(dependency)
+            if consent is None:
+                raise InvalidScopeError(f"unknown dependent scope {dependency}")
+            consents.add(consent["collection"])
+    return frozenset(consents)

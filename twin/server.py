@@ -1,0 +1,215 @@
+"""One port for the whole world: /auth, /transfer, /superfacility, /control, /health.
+
+Belongs here: putting the services together, and serving them until told to stop.
+Does not: what any of them does, or the command line (__main__).
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from beamlines.config import parse_beamline
+from beamlines.deployment import parse_deployment
+from twin import control as control_api
+from twin import superfacility
+from twin.clock import SettableClock
+from twin.control import Control
+from twin.faults import CLOSE_CONNECTION, FaultInjector, FaultMiddleware
+from twin.globus import auth, transfer
+from twin.globus.auth import TokenIssuer
+from twin.globus.conditions import ConditionsBoard
+from twin.globus.engine import Engine
+from twin.globus.journal import Journal
+from twin.globus.storage import Storage
+from twin.scheduler.local import LocalScheduler
+from twin.superfacility import Superfacility
+from twin.world import World, create_world
+
+HOST = "127.0.0.1"
+SUPERFACILITY_CLIENT = "twinalsclient"
+PATIENCE_S = 1
+"""How long requests that are being answered may still take when the twin stops."""
+
+
+class TwinIsRunningError(RuntimeError):
+    """Another twin works in the same state folder."""
+
+
+class PortTakenError(RuntimeError):
+    """The port is in use."""
+
+
+@dataclass(frozen=True)
+class Nersc:
+    """A facility with the Superfacility API, and the batch system behind it."""
+
+    api: Superfacility
+    scheduler: LocalScheduler
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A twin that is being served. Tests may use the objects; everything else talks to ``url``."""
+
+    url: str
+    world: World
+    control: Control
+    engine: Engine
+    nersc: Nersc | None
+
+
+@contextmanager
+def serve(
+    deployment_file: Path,
+    state_dir: Path,
+    *,
+    port: int = 0,
+    clock: SettableClock | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Twin]:
+    """Serve the world of a deployment's file until the context ends; port 0 takes a free one.
+
+    In the file ``${ALS_STATE}`` is ``state_dir`` and ``${ALS_TWIN_URL}`` is where the twin listens. Raises
+    ConfigurationError, NotInTheWorldError, TwinIsRunningError or PortTakenError.
+    """
+    state_dir = state_dir.resolve()
+    clock = clock or SettableClock()
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(state_dir / "twin"))
+        listener = stack.enter_context(_listener(port))
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        world = load_world(deployment_file, state_dir, {**environment, "ALS_TWIN_URL": url})
+        injector, board = FaultInjector(clock), ConditionsBoard()
+        issuer = TokenIssuer(world.deployment.globus.client_id, world.client_secret, clock)
+        engine = Engine(Storage(world, board), board, clock, Journal(state_dir / "twin" / "globus.jsonl"))
+        engine.start()
+        stack.callback(engine.close)
+        nersc = create_nersc(world, clock)
+        if nersc is not None:
+            stack.callback(nersc.scheduler.close)
+        control = Control(injector, board, issuer, clock)
+        stack.enter_context(_running(create_app(engine, control, nersc), listener))
+        yield Twin(url, world, control, engine, nersc)
+
+
+def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
+    """The world of a deployment's file and of the beamline's file beside it."""
+    deployment = parse_deployment(
+        deployment_file.read_text(),
+        source=str(deployment_file),
+        environment={**environment, "ALS_STATE": str(state_dir)},
+    )
+    beamline_file = deployment_file.parent / deployment.beamline
+    return create_world(deployment, parse_beamline(beamline_file.read_text(), source=str(beamline_file)), state_dir)
+
+
+def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
+    """NERSC as the world's deployment has it: its key, its folders, its jobs; None where there is none."""
+    service = world.deployment.superfacility
+    if service is None:
+        return None
+    public_key = superfacility.create_key(Path(service.key_file), SUPERFACILITY_CLIENT)
+    names = [name for name, facility in world.beamline.facilities.items() if facility.kind == "superfacility"]
+    prefixes = [Path(world.deployment.prefixes[name]) for name in names]
+    scheduler = LocalScheduler(
+        world.state_dir / "twin" / "scheduler",
+        home=prefixes[0] / "global/homes/a/alsdev",
+        # The image of the programs is this very environment: no container is started in the twin.
+        images={world.beamline.facilities[name].image: Path(sys.executable) for name in names},
+        clock=clock,
+    )
+    api = Superfacility(scheduler, roots=prefixes, public_keys={SUPERFACILITY_CLIENT: public_key}, clock=clock)
+    return Nersc(api, scheduler)
+
+
+def create_app(engine: Engine, control: Control, nersc: Nersc | None) -> FaultMiddleware:
+    """Every service on one port, behind the faults that the control API sets."""
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    services: list[BaseRoute] = []
+    controls: list[BaseRoute] = []
+    if nersc is not None:
+        services.append(Mount("/superfacility", superfacility.create_app(nersc.api)))
+        controls.append(Mount("/superfacility", superfacility.create_control_app(nersc.api, nersc.scheduler)))
+    app = Starlette(
+        routes=[
+            Route("/health", health),
+            Mount("/auth", auth.create_app(control.issuer)),
+            Mount("/transfer", transfer.create_app(engine, control.issuer)),
+            Mount("/control", control_api.create_app(control, controls)),
+            *services,
+        ]
+    )
+    return FaultMiddleware(app, control.injector)
+
+
+class _Protocol(H11Protocol):
+    """Offers every request a way to close its connection, for the fault that does so."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.app_state = {**self.app_state, CLOSE_CONNECTION: transport.close}
+        super().connection_made(transport)
+
+
+@contextmanager
+def _running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=PATIENCE_S,
+    )
+    server = uvicorn.Server(config)
+    # In a thread of its own, also for the command line: in the main thread uvicorn sends itself the signal that
+    # stopped it once more, and the process would end before jobs are.
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="twin-http")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def _listener(port: int) -> Iterator[socket.socket]:
+    # The protocol is named because asyncio sets TCP_NODELAY only where it is: else every answer takes 40 ms more.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise PortTakenError(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
+        listener.listen(128)
+        yield listener
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TwinIsRunningError(f"another twin works in {folder.parent}: stop it first") from error
+        yield
