@@ -60,13 +60,13 @@ def up(
     """Keep the twin and Dagster running, with the sensors on, until Ctrl-C."""
     clock = SystemClock()
     with stacks.running(state.resolve(), clock, ui_port=port, twin_port=stacks.TWIN_PORT) as stack:
-        console.print(
-            f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\nlogs and data  {stack.state}\n"
-            "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
-            highlight=False,
-            soft_wrap=True,
-        )
         try:
+            console.print(
+                f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\nlogs and data  {stack.state}\n"
+                "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
+                highlight=False,
+                soft_wrap=True,
+            )
             while True:
                 clock.sleep(3600)
         finally:
