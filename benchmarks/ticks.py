@@ -22,6 +22,7 @@ from beamlines.policy import Arrival
 from beamlines.scans import ScanId
 from benchmarks.history import Past, scan_path, write
 from resources.clock import SystemClock
+from resources.database import Database
 from resources.ledger import Ledger
 from resources.settings import PROJECT, Settings
 from resources.testing import Desk, SleptClock
@@ -125,8 +126,8 @@ def _bench(known: int) -> Iterator[Bench]:
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         twin = stack.enter_context(serve(PROJECT / "config" / "twin.yaml", state))
-        ledger = Ledger(f"sqlite:///{state}/ledger.sqlite")
-        stack.callback(ledger.close)
+        ledger = Ledger(Database(f"sqlite:///{state}/ledger.sqlite"))
+        stack.callback(ledger.database.close)
         desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
         stack.callback(desk.globus.close)
         clock = SleptClock(time=SystemClock().now())

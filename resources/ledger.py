@@ -1,101 +1,31 @@
 """The ledger: what was started in the outside world, so that nothing is submitted twice, forgotten or unowned.
 
-Belongs here: the table of remote work and its transitions, each one conditional UPDATE on key, attempt and epoch.
-Does not: what the work is (remote, transfer, facilities), or what Dagster records well itself. Why a table of our own:
-docs/decisions/0003-the-ledger.md.
+Belongs here: the transitions of remote work, each one conditional UPDATE on key, attempt and epoch.
+Does not: the table (database), what the work is (remote, transfer, facilities), or what Dagster records well itself.
+Why there is one: docs/decisions/0003-the-ledger.md.
 """
 
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.pool import NullPool
 
+from resources.database import Database, remote_work
 from resources.errors import EpochLostError, OtherSettingsError
 from resources.owner import Owner
 from resources.work import IN_FLIGHT, AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
 
-CREATION_LOCK = 0x832
-"""PostgreSQL's advisory lock under which the tables are made."""
-
-
-class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """Aware datetimes in UTC, also on SQLite, which keeps no time zone."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-_tables = sa.MetaData()
-remote_work = sa.Table(
-    "remote_work",
-    _tables,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("asset", sa.Text, nullable=False),
-    sa.Column("partition", sa.Text, nullable=False),
-    sa.Column("settings", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("owner", sa.JSON, nullable=False),
-    sa.Column("heartbeat", UtcDateTime, nullable=False),
-    sa.Column("intent", sa.JSON),
-    sa.Column("handle", sa.Text),
-    sa.Column("evidence", sa.JSON),
-    sa.Column("created", UtcDateTime, nullable=False),
-    sa.Column("updated", UtcDateTime, nullable=False),
-    sa.Index("remote_work_by_partition", "asset", "partition"),
-    sa.Index("remote_work_by_state", "state"),
-)
-# Of two people who start the same partition with different settings at once, the database lets one in.
-sa.Index(
-    "remote_work_one_in_flight",
-    remote_work.c.asset,
-    remote_work.c.partition,
-    unique=True,
-    sqlite_where=remote_work.c.state.in_(IN_FLIGHT),
-    postgresql_where=remote_work.c.state.in_(IN_FLIGHT),
-)
-
 
 class Ledger:
-    """The table of remote work in SQLite or PostgreSQL.
+    """Remote work in the table ``remote_work``.
 
     No transition reads first and writes later: each is one INSERT on the primary key or one UPDATE whose WHERE names
     key, attempt and epoch, and which must change exactly one row.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    @cached_property
-    def _engine(self) -> sa.Engine:
-        if not self.url.startswith("sqlite"):
-            engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=1, max_overflow=4)
-        else:
-            engine = sa.create_engine(self.url, poolclass=NullPool, connect_args={"timeout": 30})
-
-            @sa.event.listens_for(engine, "connect")
-            def _wal(connection: Any, _: Any) -> None:
-                connection.execute("PRAGMA journal_mode=WAL")
-
-        _create_tables(engine)
-        return engine
-
-    def close(self) -> None:
-        """Give the database's connections back."""
-        if "_engine" in self.__dict__:
-            self._engine.dispose()
-            del self.__dict__["_engine"]
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     # -- taking work ---------------------------------------------------------------------------------------------
 
@@ -194,7 +124,7 @@ class Ledger:
     def _select(self, *where: sa.ColumnElement[bool]) -> list[Record]:
         query = sa.select(remote_work).where(*where)
         query = query.order_by(remote_work.c.created.desc(), remote_work.c.attempt.desc())
-        with self._engine.connect() as connection:
+        with self.database.engine.connect() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
 
     def _insert(self, key: WorkKey, attempt: int, owner: Owner, now: datetime) -> Record | None:
@@ -213,7 +143,7 @@ class Ledger:
             "updated": now,
         }
         try:
-            with self._engine.begin() as connection:
+            with self.database.engine.begin() as connection:
                 connection.execute(sa.insert(remote_work).values(row))
         except IntegrityError:
             return None  # another worker was first: look again
@@ -239,20 +169,9 @@ class Ledger:
             )
             .values(updated=now, **values)
         )
-        with self._engine.begin() as connection:
+        with self.database.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
 
 def _record(row: sa.RowMapping) -> Record:
     return Record(**{**row, "state": WorkState(row["state"]), "owner": Owner(**row["owner"])})
-
-
-def _create_tables(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            # Without it, two first workers at once collide in the server's own catalogue in spite of IF NOT EXISTS.
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
-        for table in _tables.sorted_tables:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))

@@ -12,6 +12,7 @@ import pytest
 
 from als_assets.step import remote_step
 from beamlines.manifest import ManifestError
+from resources.database import Database
 from resources.errors import ServiceUnavailableError, WorkFailedError
 from resources.ledger import Ledger
 from resources.owner import Owner
@@ -71,10 +72,10 @@ def interrupt(_: datetime) -> None:
 
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[Waiting]:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    ledger = Ledger(Database(f"sqlite:///{tmp_path}/ledger.sqlite"))
     with dg.DagsterInstance.ephemeral() as instance:
         yield Waiting(ledger, instance)
-    ledger.close()
+    ledger.database.close()
 
 
 def test_a_persons_terminate_ends_the_remote_work(waiting: Waiting) -> None:

@@ -14,6 +14,7 @@ from als.follow import ScanView
 from als.stack import Stack
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
+from resources.database import Database
 from resources.ledger import Ledger
 
 REAL_SCAN = Path(__file__).parents[3] / "shared" / "data" / "tooth.h5"
@@ -114,7 +115,8 @@ def test_a_backfill_of_scans_that_are_there_moves_nothing(
 
 def _remote_work(stack: Stack, partition: str) -> set[str]:
     """The handles of every transfer and job of the branch that were ever started for a scan."""
-    with closing(Ledger(f"sqlite:///{stack.state}/ledger.sqlite")) as ledger:
+    with closing(Database(f"sqlite:///{stack.state}/ledger.sqlite")) as database:
+        ledger = Ledger(database)
         return {str(record.handle) for work in WORK for record in ledger.attempts(f"bl832/{work}", partition)}
 
 

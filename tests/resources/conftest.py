@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from resources.database import Database
 from resources.ledger import Ledger
 from resources.testing import Desk
 from twin.server import Twin, serve
@@ -37,9 +38,9 @@ def twin(shared_twin: Twin) -> Iterator[Twin]:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    ledger = Ledger(Database(f"sqlite:///{tmp_path}/ledger.sqlite"))
     yield ledger
-    ledger.close()
+    ledger.database.close()
 
 
 @pytest.fixture

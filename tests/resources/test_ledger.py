@@ -14,6 +14,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from resources.database import Database
 from resources.errors import EpochLostError, OtherSettingsError
 from resources.ledger import Ledger
 from resources.owner import SILENT_AFTER, Owner
@@ -30,9 +31,9 @@ Result = TypeVar("Result")
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(ledger_url)
+    ledger = Ledger(Database(ledger_url))
     yield ledger
-    ledger.close()
+    ledger.database.close()
 
 
 def claimed(ledger: Ledger, key: WorkKey = KEY, owner: Owner = ME) -> Record:
@@ -47,14 +48,14 @@ def at_once(url: str, actions: Sequence[Callable[[Ledger], Result]]) -> list[Res
     results: dict[int, Result | Exception] = {}
 
     def act(number: int, action: Callable[[Ledger], Result]) -> None:
-        ledger = Ledger(url)
+        ledger = Ledger(Database(url))
         start.wait()
         try:
             results[number] = action(ledger)
         except Exception as error:
             results[number] = error
         finally:
-            ledger.close()
+            ledger.database.close()
 
     threads = [threading.Thread(target=act, args=item) for item in enumerate(actions)]
     for thread in threads:
@@ -86,7 +87,7 @@ def test_of_eight_who_claim_new_work_at_once_one_has_it(ledger_url: str) -> None
 def test_of_eight_who_take_over_from_a_dead_worker_at_once_one_has_it(ledger: Ledger) -> None:
     left = claimed(ledger, owner=GONE)
     owners = [replace(ME, run_id=f"run-{number}") for number in range(8)]
-    results = at_once(ledger.url, [claiming(KEY, owner) for owner in owners])
+    results = at_once(ledger.database.url, [claiming(KEY, owner) for owner in owners])
     assert kinds(results) == ["Claimed"] + ["Watching"] * 7
     assert ledger.get(left.key, 1).epoch == 2
 
@@ -99,7 +100,7 @@ def test_of_eight_with_settings_of_their_own_at_once_one_is_let_in(ledger_url: s
 
 def test_of_eight_who_end_the_same_work_at_once_one_does(ledger: Ledger) -> None:
     record = claimed(ledger)
-    results = at_once(ledger.url, [lambda own: own.finish(record, WorkState.SUCCEEDED, {}, NOW)] * 8)
+    results = at_once(ledger.database.url, [lambda own: own.finish(record, WorkState.SUCCEEDED, {}, NOW)] * 8)
     assert kinds(results) == ["EpochLostError"] * 7 + ["Record"]
 
 
@@ -117,7 +118,7 @@ def test_eight_processes_that_open_a_new_ledger_at_once_all_can_and_one_has_the_
         owner = Owner.this_process("run")
         start.wait()
         try:
-            answers.put(type(Ledger(ledger_url).claim(KEY, owner, NOW)).__name__)
+            answers.put(type(Ledger(Database(ledger_url)).claim(KEY, owner, NOW)).__name__)
         except Exception as error:
             answers.put(repr(error))
         end.wait()  # who ends is dead, and its work is taken
@@ -223,7 +224,7 @@ def test_the_database_itself_lets_only_one_piece_of_work_fly_for_a_partition(led
     record = claimed(ledger)
     ledger.finish(record, WorkState.FAILED, {}, NOW)
     claimed(ledger, replace(KEY, settings="other"))
-    engine = sa.create_engine(ledger.url)
+    engine = sa.create_engine(ledger.database.url)
     with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
         connection.execute(sa.text("UPDATE remote_work SET state = 'intent'"))
     engine.dispose()

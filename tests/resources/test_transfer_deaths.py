@@ -26,6 +26,7 @@ CONTENT = b"a scan" * 1000
 WORKER = """
 import sys
 from pathlib import Path
+from resources.database import Database
 from resources.ledger import Ledger
 from resources.settings import load_settings, secret
 from resources.testing import QUICK, Desk
@@ -33,7 +34,7 @@ from resources.testing import QUICK, Desk
 state, url, ledger, path = sys.argv[1:]
 settings = load_settings(Path("config/twin.yaml"), {"ALS_STATE": state, "ALS_TWIN_URL": url})
 globus = settings.deployment.globus
-desk = Desk(settings.beamline, globus, secret(globus.client_secret), Ledger(ledger), run_id="killed")
+desk = Desk(settings.beamline, globus, secret(globus.client_secret), Ledger(Database(ledger)), run_id="killed")
 desk.copy(desk.request(path))
 """
 
@@ -41,7 +42,7 @@ desk.copy(desk.request(path))
 @contextmanager
 def worker(twin: Twin, desk: Desk, path: str) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that copies ``path`` and waits for it; killed at the end."""
-    arguments = [str(twin.world.state_dir), twin.url, desk.ledger.url, path]
+    arguments = [str(twin.world.state_dir), twin.url, desk.ledger.database.url, path]
     process = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], cwd=PROJECT)
     try:
         yield process

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from als_assets.definitions import compose
+from resources.database import Database
 from resources.ledger import Ledger
 from resources.settings import Settings
 from resources.testing import Desk, SleptClock
@@ -38,11 +39,11 @@ def twin(shared_twin: Twin) -> Iterator[Twin]:
 
 @pytest.fixture
 def desk(twin: Twin, tmp_path: Path) -> Iterator[Desk]:
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    ledger = Ledger(Database(f"sqlite:///{tmp_path}/ledger.sqlite"))
     desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
     yield desk
     desk.globus.close()
-    ledger.close()
+    ledger.database.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 from beamlines.scans import PartitionKey, ScanId
+from resources.database import Database
 from resources.facilities import Facility, JobResult
 from resources.facilities.factory import make_facility
 from resources.facilities.reconstruction import ReconstructionJob, Step
@@ -134,7 +135,7 @@ def key_of(job: ReconstructionJob) -> WorkKey:
 
 def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes) -> Bench:
     """A bench with a ledger and a worker of its own on a twin that others may use too."""
-    ledger = Ledger(ledger_url)
+    ledger = Ledger(Database(ledger_url))
     clock = HastyClock()
     remote = Remote(ledger, Owner.this_process("run-1"), clock)
     facility = make_facility("nersc", twin.world.beamline, twin.world.deployment, remote, clock)
@@ -162,7 +163,7 @@ def bench(twin: Twin, tmp_path: Path, phantom: bytes) -> Iterator[Bench]:
     twin.control.reset()
     yield made
     made.facility.close()
-    made.ledger.close()
+    made.ledger.database.close()
     twin.control.reset()
     made.nersc.scheduler.clear_faults()
     made.nersc.scheduler.pace = Pace()

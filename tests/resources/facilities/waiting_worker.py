@@ -5,6 +5,7 @@ import sys
 
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
+from resources.database import Database
 from resources.facilities import JobSpec
 from resources.facilities.factory import make_facility
 from resources.ledger import Ledger
@@ -15,7 +16,7 @@ from resources.work import WorkKey
 
 settings = load_settings(chosen_deployment(os.environ), os.environ)
 clock = SystemClock()
-remote = Remote(Ledger(sys.argv[1]), Owner.this_process("run-0"), clock)
+remote = Remote(Ledger(Database(sys.argv[1])), Owner.this_process("run-0"), clock)
 facility = make_facility("nersc", settings.beamline, settings.deployment, remote, clock)
 spec = JobSpec(
     "small",

@@ -1,0 +1,103 @@
+"""The platform's own small database: its tables, and the connection to them.
+
+Belongs here: every table and index, their creation, times in UTC, the engine for SQLite and PostgreSQL.
+Does not: what is written there (ledger, standings), or why there is a database beside Dagster's
+(docs/decisions/0003-the-ledger.md).
+"""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from resources.work import IN_FLIGHT
+
+CREATION_LOCK = 0x832
+"""PostgreSQL's advisory lock under which the tables are made."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware datetimes in UTC, also on SQLite, which keeps no time zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+_tables = sa.MetaData()
+
+remote_work = sa.Table(
+    "remote_work",
+    _tables,
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("partition", sa.Text, nullable=False),
+    sa.Column("settings", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("owner", sa.JSON, nullable=False),
+    sa.Column("heartbeat", UtcDateTime, nullable=False),
+    sa.Column("intent", sa.JSON),
+    sa.Column("handle", sa.Text),
+    sa.Column("evidence", sa.JSON),
+    sa.Column("created", UtcDateTime, nullable=False),
+    sa.Column("updated", UtcDateTime, nullable=False),
+    sa.Index("remote_work_by_partition", "asset", "partition"),
+    sa.Index("remote_work_by_state", "state"),
+)
+# Of two people who start the same partition with different settings at once, the database lets one in.
+sa.Index(
+    "remote_work_one_in_flight",
+    remote_work.c.asset,
+    remote_work.c.partition,
+    unique=True,
+    sqlite_where=remote_work.c.state.in_(IN_FLIGHT),
+    postgresql_where=remote_work.c.state.in_(IN_FLIGHT),
+)
+
+
+class Database:
+    """SQLite in a file, or PostgreSQL. Nothing is opened before it is used, and then missing tables are made."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        if not self.url.startswith("sqlite"):
+            engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+        else:
+            engine = sa.create_engine(self.url, poolclass=NullPool, connect_args={"timeout": 30})
+
+            @sa.event.listens_for(engine, "connect")
+            def _wal(connection: Any, _: Any) -> None:
+                connection.execute("PRAGMA journal_mode=WAL")
+
+        _create_tables(engine)
+        return engine
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+            del self.__dict__["engine"]
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Without it, two first workers at once collide in the server's own catalogue in spite of IF NOT EXISTS.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION_LOCK)))
+        for table in _tables.sorted_tables:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
