@@ -14,6 +14,7 @@ import dagster as dg
 from resources.clock import Clock, SystemClock
 from resources.facilities import Facility
 from resources.facilities.factory import make_facility
+from resources.gate import Gate, Watch
 from resources.globus import Globus
 from resources.owner import Owner
 from resources.remote import Patience, Remote
@@ -23,6 +24,7 @@ from resources.transfer import Transfer
 if TYPE_CHECKING:
     from resources.database import Database
     from resources.ledger import Ledger
+    from resources.standings import Standings
 
 Facilities: TypeAlias = Mapping[str, Facility]
 """Every facility of the beamline, by name."""
@@ -62,11 +64,10 @@ def bindings(settings: Settings) -> dict[str, Any]:
         return Remote(context.resources.ledger, owner, context.resources.clock)
 
     @dg.resource(
-        required_resource_keys={"ledger", "clock", "remote"},
-        description=f"Globus Transfer at {deployment.globus.transfer_url or 'its own address'}, "
-        f"as client {deployment.globus.client_id}.",
+        description=f"Globus at {deployment.globus.transfer_url or 'its own address'}, "
+        f"as client {deployment.globus.client_id}."
     )
-    def transfer(context: dg.InitResourceContext) -> Iterator[Transfer]:
+    def globus(_: dg.InitResourceContext) -> Iterator[Globus]:
         globus = Globus(
             client_id=deployment.globus.client_id,
             secret=secret(deployment.globus.client_secret),
@@ -74,27 +75,48 @@ def bindings(settings: Settings) -> dict[str, Any]:
             transfer_url=deployment.globus.transfer_url,
             data_access=[place.collection for place in beamline.places.values() if place.data_access_consent],
         )
+        with closing(globus):
+            yield globus
+
+    @dg.resource(required_resource_keys={"database"}, description="What was recorded and decided about each scan.")
+    def standings(context: dg.InitResourceContext) -> "Standings":
+        from resources.standings import Standings
+
+        return Standings(context.resources.database)
+
+    @dg.resource(
+        required_resource_keys={"standings", "globus", "clock"},
+        description="Whether something of a scan may go somewhere, asked before every submit.",
+    )
+    def gate(context: dg.InitResourceContext) -> Gate:
+        resources, rules = context.resources, beamline.export_control
+        places = [beamline.places[name] for name in (beamline.scans.place, beamline.scans.first_copy)]
+        watch = Watch(resources.globus, places, rules.sidecar)
+        return Gate(rules, resources.standings, watch, resources.clock)
+
+    @dg.resource(
+        required_resource_keys={"globus", "ledger", "clock", "remote", "gate"},
+        description="Copies that never overwrite, with evidence, over Globus.",
+    )
+    def transfer(context: dg.InitResourceContext) -> Transfer:
         patience = Patience(
             first_poll=timedelta(seconds=timing.poll_first_s),
             longest_poll=timedelta(seconds=timing.poll_longest_s),
             deadline=timedelta(seconds=timing.transfer_deadline_s),
         )
-        resources = context.resources
-        with closing(globus):
-            yield Transfer(
-                globus, resources.remote, resources.ledger, beamline.export_control, resources.clock, patience
-            )
+        of = context.resources
+        return Transfer(of.globus, of.remote, of.ledger, of.gate, of.clock, patience)
 
     @dg.resource(
-        required_resource_keys={"clock", "remote"},
+        required_resource_keys={"clock", "remote", "gate"},
         description=f"Where jobs run: {', '.join(beamline.facilities)}.",
     )
     def facilities(context: dg.InitResourceContext) -> Iterator[Facilities]:
-        resources = context.resources
+        of = context.resources
         with ExitStack() as stack:
             yield {
                 name: stack.enter_context(
-                    closing(make_facility(name, beamline, deployment, resources.remote, resources.clock))
+                    closing(make_facility(name, beamline, deployment, of.remote, of.gate, of.clock))
                 )
                 for name in beamline.facilities
             }
@@ -104,6 +126,9 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "ledger": ledger,
         "clock": clock,
         "remote": remote,
+        "globus": globus,
+        "standings": standings,
+        "gate": gate,
         "transfer": transfer,
         "facilities": facilities,
     }

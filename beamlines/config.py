@@ -152,7 +152,11 @@ class Beamline(Strict):
 
 def parse_beamline(text: str, *, source: str) -> Beamline:
     """Read a beamline's YAML. Raises ConfigurationError with file, key, value and what is allowed."""
-    return parse(Beamline, load_mapping(text, source=source), source=source)
+    value = load_mapping(text, source=source)
+    rules = value.get("export_control")
+    if isinstance(rules, dict) and "default" in rules:
+        raise ConfigurationError(f"{source}: export_control.default: the deployment's file states it, not this one")
+    return parse(Beamline, value, source=source)
 
 
 def load_mapping(text: str, *, source: str) -> dict[str, Any]:

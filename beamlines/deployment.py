@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from beamlines.config import Beamline, ConfigurationError, NerscFacility, Strict, load_mapping, parse
 from beamlines.places import AbsolutePath, Place
+from beamlines.policy import ExportDefault
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -67,6 +68,13 @@ class Timing(Strict):
         return self
 
 
+class ExportControlHere(Strict):
+    """What a deployment must state of export control: the rules themselves are the beamline's."""
+
+    default: ExportDefault
+    """What holds for a scan of which no rule and nobody says anything."""
+
+
 class Deployment(Strict):
     """One running system: a beamline, and what only this system has."""
 
@@ -83,6 +91,7 @@ class Deployment(Strict):
     """By facility, or by place where no facility owns it: what stands before every path that programs there see."""
     mounts: dict[str, AbsolutePath] = Field(default_factory=dict)
     """By place: where the machine that runs Dagster sees its root."""
+    export_control: ExportControlHere
     timing: Timing
 
     def apply_to(self, beamline: Beamline) -> Beamline:
@@ -104,7 +113,10 @@ class Deployment(Strict):
             )
         places = {name: self._place(place) for name, place in beamline.places.items()}
         facilities = {name: self._facility(name, facility) for name, facility in beamline.facilities.items()}
-        return beamline.model_copy(update={"places": places, "facilities": facilities})
+        export_control = beamline.export_control.model_copy(update={"default": self.export_control.default})
+        return beamline.model_copy(
+            update={"places": places, "facilities": facilities, "export_control": export_control}
+        )
 
     def _place(self, place: Place) -> Place:
         root = self._prefixed(place.facility or place.name, place.posix_root)

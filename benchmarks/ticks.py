@@ -141,5 +141,6 @@ def _bench(known: int) -> Iterator[Bench]:
             Settings(twin.world.deployment, twin.world.beamline),
             transfer=dg.ResourceDefinition.hardcoded_resource(desk.transfer),
             clock=dg.ResourceDefinition.hardcoded_resource(clock),
+            database=dg.ResourceDefinition.hardcoded_resource(ledger.database),
         )
         yield Bench(Daemon(instance, definitions.get_repository_def(), clock), clock, desk, known)

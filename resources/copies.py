@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+from beamlines.flight import Subject, TestFile
 from beamlines.places import Location, Place
-from beamlines.scans import ScanId
 from resources.work import Record
 
 
@@ -30,10 +30,11 @@ class CopyRequest:
     """Files of one scan to copy, all from one place to one other: one Globus task, however many they are.
 
     ``fingerprint`` says what the input is, so that a copy of other content is never taken for this one.
-    Raises ValueError for items that are none, of several places, or at one destination twice.
+    Raises ValueError for items that are none, of several places, or at one destination twice; and for anything that is
+    called a test file and is none.
     """
 
-    scan: ScanId
+    subject: Subject
     items: tuple[Item, ...]
     fingerprint: str
 
@@ -43,6 +44,8 @@ class CopyRequest:
             raise ValueError(f"a copy has items, and all go from one place to one other, not {sorted(places)}")
         if len({item.destination.on_collection for item in self.items}) != len(self.items):
             raise ValueError("two items of a copy have the same destination")
+        if isinstance(self.subject, TestFile) and any(not _is_test_file(item, self.subject) for item in self.items):
+            raise ValueError(f"only files in {self.subject.folder} are copied as test files")
 
     @property
     def destination(self) -> Place:
@@ -53,6 +56,10 @@ class CopyRequest:
         """The sum of the sizes; None where one is not known."""
         sizes = [item.bytes for item in self.items]
         return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _is_test_file(item: Item, file: TestFile) -> bool:
+    return all(side.folder == file.at(side.place).folder for side in (item.source, item.destination))
 
 
 @dataclass(frozen=True, slots=True)

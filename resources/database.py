@@ -5,17 +5,23 @@ Does not: what is written there (ledger, standings), or why there is a database 
 (docs/decisions/0003-the-ledger.md).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import NullPool, StaticPool
 
 from resources.work import IN_FLIGHT
 
 CREATION_LOCK = 0x832
 """PostgreSQL's advisory lock under which the tables are made."""
+IN_MEMORY = "sqlite://"
+"""A database that ends with its process."""
+OPEN = "open"
+"""The state of an announcement that no sensor has dealt with yet."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -64,6 +70,59 @@ sa.Index(
     postgresql_where=remote_work.c.state.in_(IN_FLIGHT),
 )
 
+scans = sa.Table(
+    "scans",
+    _tables,
+    sa.Column("scan", sa.Text, primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("modified", UtcDateTime),
+    sa.Column("proposal", sa.Text),
+    sa.Column("restricted", sa.String(64)),
+    sa.Column("lifted", sa.Boolean, nullable=False, default=False),
+    sa.Column("withheld_from", sa.JSON, nullable=False, default=list),
+    sa.Column("changed", sa.Text),
+    sa.Column("aborted", sa.Text),
+)
+scan_log = sa.Table(
+    "scan_log",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("scan", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("what", sa.String(32), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Index("scan_log_by_scan", "scan"),
+)
+announcements = sa.Table(
+    "announcements",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("scan", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("said", sa.Text, nullable=False, default=""),
+)
+# Repeated announcements of a scan that nobody has looked at yet are one.
+sa.Index(
+    "announcements_one_open",
+    announcements.c.scan,
+    unique=True,
+    sqlite_where=announcements.c.state == OPEN,
+    postgresql_where=announcements.c.state == OPEN,
+)
+holds = sa.Table(
+    "holds",
+    _tables,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+
 
 class Database:
     """SQLite in a file, or PostgreSQL. Nothing is opened before it is used, and then missing tables are made."""
@@ -75,6 +134,8 @@ class Database:
     def engine(self) -> sa.Engine:
         if not self.url.startswith("sqlite"):
             engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=1, max_overflow=4)
+        elif self.url == IN_MEMORY:
+            engine = sa.create_engine(self.url, poolclass=StaticPool, connect_args={"check_same_thread": False})
         else:
             engine = sa.create_engine(self.url, poolclass=NullPool, connect_args={"timeout": 30})
 
@@ -90,6 +151,13 @@ class Database:
         if "engine" in self.__dict__:
             self.engine.dispose()
             del self.__dict__["engine"]
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows whose key is not there yet; the others stay as they are."""
+    if rows:
+        insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+        connection.execute(insert.on_conflict_do_nothing(), rows)
 
 
 def _create_tables(engine: sa.Engine) -> None:

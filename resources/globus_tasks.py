@@ -64,6 +64,8 @@ class GlobusTask:
 
     globus: Globus
     errand: Errand
+    permit: Callable[[], None]
+    """Raises NotAllowedError where, at this moment, nothing may be sent."""
     _hopeless_polls: int = 0
 
     def prepare(self, _name: str) -> dict[str, Any]:
@@ -232,6 +234,9 @@ class AlreadyThere:
 
     def find(self, _name: str, _intent: dict[str, Any]) -> str | None:
         return "already-there"
+
+    def permit(self) -> None:
+        """Nothing is sent."""
 
     def submit(self, _name: str, _intent: dict[str, Any]) -> str:
         return "already-there"

@@ -14,6 +14,7 @@ from resources.clock import Clock
 from resources.errors import (
     DeadlineExceededError,
     EpochLostError,
+    NotAllowedError,
     PlatformError,
     ServiceUnavailableError,
     WorkFailedError,
@@ -38,6 +39,9 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
 
+
+NEVER_SENT = {"handle": None, "bytes_transferred": 0}
+"""What the ledger keeps of work that was refused before its submit."""
 
 TERMINAL = {
     JobState.COMPLETED: WorkState.SUCCEEDED,
@@ -65,6 +69,9 @@ class RemoteWork(Protocol):
 
     def find(self, name: str, intent: dict[str, Any], /) -> str | None:
         """The handle of work that was submitted under this name before; None where the service knows none."""
+
+    def permit(self) -> None:
+        """Called just before every submit. Raises NotAllowedError where, at this moment, nothing may be sent."""
 
     def submit(self, name: str, intent: dict[str, Any], /) -> str:
         """Start it and return the service's handle. ServiceUnavailableError means: perhaps started."""
@@ -231,12 +238,24 @@ class Remote:
         attempt.record = self._ledger.store_handle(record, handle, self._clock.now())
 
     def _submit(self, attempt: Attempt, intent: dict[str, Any]) -> str:
+        self._permit(attempt, {} if attempt.resumed else NEVER_SENT)
         try:
             return attempt.work.submit(attempt.record.name, intent)
         except ServiceUnavailableError:
             # The response was lost, the work perhaps not: only a service that knows nothing of it is asked again.
             handle = self._await_appearance(attempt, intent)
-            return handle if handle is not None else attempt.work.submit(attempt.record.name, intent)
+            if handle is not None:
+                return handle
+        self._permit(attempt, {})
+        return attempt.work.submit(attempt.record.name, intent)
+
+    def _permit(self, attempt: Attempt, known: dict[str, Any]) -> None:
+        try:
+            attempt.work.permit()
+        except NotAllowedError as error:
+            evidence = {**known, "detail": error.meaning}
+            attempt.record = self._ledger.finish(attempt.record, WorkState.FAILED, evidence, self._clock.now())
+            raise
 
     def _await_appearance(self, attempt: Attempt, intent: dict[str, Any]) -> str | None:
         give_up = self._clock.now() + attempt.patience.appear

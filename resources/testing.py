@@ -13,20 +13,35 @@ from typing import Any
 from beamlines.config import Beamline
 from beamlines.deployment import GlobusService
 from beamlines.places import Location, Store
-from beamlines.policy import ExportControl
+from beamlines.policy import ExportControl, ExportDefault
 from beamlines.scans import ScanId
 from resources.clock import Clock, SystemClock
+from resources.database import Database
 from resources.errors import ServiceUnavailableError
+from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import JobState, Patience, Remote, RemoteStatus
+from resources.standings import Standings
 from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
 from resources.work import Record, WorkKey
 
 QUICK = Patience(
     first_poll=timedelta(milliseconds=20), longest_poll=timedelta(milliseconds=50), deadline=timedelta(seconds=30)
 )
+
+OPEN = ExportControl(default=ExportDefault.UNRESTRICTED)
+
+
+def make_gate(
+    database: Database,
+    clock: Clock,
+    export_control: ExportControl = OPEN,
+    watch: Callable[[ScanId], Beside] = lambda _: Beside(None, None),
+) -> Gate:
+    """A gate; without a ``watch`` nothing lies beside any scan."""
+    return Gate(export_control, Standings(database), watch, clock)
 
 
 @dataclass(slots=True)
@@ -60,6 +75,8 @@ class MemoryWork:
     """How many look-ups do not show the work yet."""
     unanswered: int = 0
     """How many look-ups after a submit meet an outage."""
+    refusals: list[Exception] = field(default_factory=list)
+    """What stands in the way of a submit, one for each."""
     submits: int = 0
     polls: int = 0
     cancelled: list[str] = field(default_factory=list)
@@ -76,6 +93,10 @@ class MemoryWork:
             self.shown_from -= 1
             return None
         return self.started.get(name)
+
+    def permit(self) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
 
     def submit(self, name: str, _intent: dict[str, Any]) -> str:
         self.submits += 1
@@ -127,7 +148,7 @@ class Desk:
     run_id: str = "run"
     clock: Clock = field(default_factory=SystemClock)
     patience: Patience = QUICK
-    export_control: ExportControl = field(default_factory=ExportControl)
+    export_control: ExportControl = OPEN
     retries: int = 0
     http_timeout_s: float = 10
     pulses: Pulses = field(default_factory=Pulses)
@@ -144,7 +165,10 @@ class Desk:
             retries=self.retries,
             http_timeout_s=self.http_timeout_s,
         )
-        self.transfer = Transfer(self.globus, self.remote, self.ledger, self.export_control, self.clock, self.patience)
+        self.standings = Standings(self.ledger.database)
+        watch = Watch(self.globus, [self.beamline.places["spot832"]], self.export_control.sidecar)
+        self.gate = make_gate(self.ledger.database, self.clock, self.export_control, watch)
+        self.transfer = Transfer(self.globus, self.remote, self.ledger, self.gate, self.clock, self.patience)
 
     def but(self, **changes: Any) -> "Desk":
         """Another worker that differs in ``changes``."""
@@ -190,4 +214,4 @@ class Desk:
         return CopyRequest(ScanId(paths[0]), tuple(items), fingerprint=f"of {paths}")
 
     def key(self, request: CopyRequest, asset: str = "bl832/data832/raw", settings: str = "") -> WorkKey:
-        return WorkKey(asset, request.scan.key, settings, request.fingerprint)
+        return WorkKey(asset, request.subject.key, settings, request.fingerprint)

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from beamlines.flight import Subject
 from beamlines.places import Location
-from beamlines.policy import ExportControl
 from resources.clock import Clock
 from resources.copies import (
     CopyRequest as CopyRequest,
@@ -32,6 +32,7 @@ from resources.copies import (
     transfer_receipt,
 )
 from resources.errors import DestinationOccupiedError, NotAllowedError, PlatformError
+from resources.gate import Gate
 from resources.globus import MOST_ENTRIES, Globus
 from resources.globus import Entry as Entry
 from resources.globus import EntryType as EntryType
@@ -86,14 +87,14 @@ class Transfer:
         globus: Globus,
         remote: Remote,
         ledger: "Ledger",
-        export_control: ExportControl,
+        gate: Gate,
         clock: Clock,
         patience: Patience,
     ) -> None:
         self._globus = globus
         self._remote = remote
         self._ledger = ledger
-        self._export_control = export_control
+        self._gate = gate
         self._clock = clock
         self._deadline = patience.deadline
         self._patience = replace(
@@ -112,7 +113,7 @@ class Transfer:
         Raises NotAllowedError before any request leaves; OtherSettingsError where the ledger shows a copy of other
         content; DestinationOccupiedError where something lies at the destination that is neither ours nor equal.
         """
-        self._refuse_unless_allowed(request)
+        self._gate.check(request.subject, request.destination)
         if key.fingerprint != request.fingerprint:
             raise ValueError(f"key and request are of different inputs: {key.fingerprint}, {request.fingerprint}")
         self._ledger.refuse_other_settings(key)
@@ -141,14 +142,16 @@ class Transfer:
 
     # -- deletes -------------------------------------------------------------------------------------------------
 
-    def begin_delete(self, location: Location, key: WorkKey, *, recursive: bool) -> PendingDelete:
+    def begin_delete(self, subject: Subject, location: Location, key: WorkKey, *, recursive: bool) -> PendingDelete:
         """Start to delete one file, or with ``recursive`` one folder; where nothing is left, find it done.
 
-        Raises NotAllowedError for a place's own folders. Whether it may be deleted was decided before.
+        Raises NotAllowedError for a place's own folders, and for a scan that nobody may touch. Whether this copy may be
+        deleted was decided before.
         """
         _refuse_the_places_own(location)
+        self._gate.check_deletion(subject, location.place)
         errand = GlobusDelete(self._globus, self._clock, location, recursive, self._deadline)
-        work = GlobusTask(self._globus, errand)
+        work = GlobusTask(self._globus, errand, lambda: self._gate.check_deletion(subject, location.place))
         attempt = self._remote.begin(work, key, self._patience, intact=lambda _: self._is_gone(location))
         return PendingDelete(location, attempt)
 
@@ -157,9 +160,11 @@ class Transfer:
         record = self._remote.finish(pending.attempt, pulse)
         return delete_receipt(pending.location, record)
 
-    def delete(self, location: Location, key: WorkKey, pulse: Pulse, *, recursive: bool) -> DeleteReceipt:
+    def delete(
+        self, subject: Subject, location: Location, key: WorkKey, pulse: Pulse, *, recursive: bool
+    ) -> DeleteReceipt:
         """Begin and finish one deletion."""
-        return self.finish_delete(self.begin_delete(location, key, recursive=recursive), pulse)
+        return self.finish_delete(self.begin_delete(subject, location, key, recursive=recursive), pulse)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -190,15 +195,6 @@ class Transfer:
         return Listing(folder, entries, more)
 
     # -- whose content lies there --------------------------------------------------------------------------------
-
-    def _refuse_unless_allowed(self, request: CopyRequest) -> None:
-        decision = self._export_control.may_be_at(request.scan, request.destination)
-        if not decision.allowed:
-            raise NotAllowedError(
-                seen=f"a copy of {request.scan.key} to {request.destination.name} was asked for",
-                meaning=str(decision),
-                remedy="nothing was sent; if the rule is wrong, change export_control in the beamline's file",
-            )
 
     def _look(self, request: CopyRequest) -> dict[Location, Entry]:
         wanted = {item.destination.path: item.destination for item in request.items}
@@ -248,7 +244,7 @@ class Transfer:
                 return AlreadyThere(self._clock, len(found), sum(entry.size_bytes for entry in found.values()))
             skip_equal = True  # what is there was read, and is right: it is left alone
         errand = GlobusCopy(self._globus, self._clock, request.items, self._deadline, skip_equal=skip_equal)
-        return GlobusTask(self._globus, errand)
+        return GlobusTask(self._globus, errand, lambda: self._gate.check_now(request.subject, request.destination))
 
     def _is_ours(self, request: CopyRequest, key: WorkKey, found: Mapping[Location, Entry]) -> bool:
         for record in self._ledger.attempts(key.asset, key.partition):

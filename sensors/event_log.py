@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 
 import dagster as dg
 
-from beamlines.policy import Arrival, Decision, Reason
+from beamlines.decisions import Decision, Reason
+from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, ScanId
 from sensors.arrivals import Complete
 from sensors.follow_up import Arrived

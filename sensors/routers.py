@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from beamlines.config import Beamline
 from beamlines.deployment import Timing
 from resources.clock import Clock
+from resources.gate import Gate
 from sensors.event_log import (
     decision_record,
     keys_begun,
@@ -54,7 +55,9 @@ def router_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts the {facility} branch for each new scan, once. Switch it off to skip {facility}.",
     )
-    def route(context: dg.SensorEvaluationContext, clock: dg.ResourceParam[Clock]) -> dg.SensorResult:
+    def route(
+        context: dg.SensorEvaluationContext, clock: dg.ResourceParam[Clock], gate: dg.ResourceParam[Gate]
+    ) -> dg.SensorResult:
         instance, now = context.instance, clock.now().timestamp()
         memory = _remembered(context, arrival, now)
         if facility != beamline.preference[0]:
@@ -64,7 +67,7 @@ def router_sensor(
         memory, arrived = _read(instance, arrival, memory)
         memory, stepped_over = _stepped_over(instance, arrival, first, memory, arrived, now)
         candidates = {*memory.waiting, *(item.key for item in (*arrived, *stepped_over))}
-        ready = _ready(instance, partitions, ingested, first, candidates)
+        ready = _ready(instance, gate, partitions, ingested, first, candidates)
         routing = decide(beamline, facility, memory, [*stepped_over, *arrived], ready, now)
         _warn(context, routing, ready)
         return _result(facility, first, routing)
@@ -72,9 +75,11 @@ def router_sensor(
     return route
 
 
-def branch_request(facility: str, key: str) -> dg.RunRequest:
-    """The branch run of a scan; its run key makes a second request of it nothing."""
-    return dg.RunRequest(run_key=f"{facility}:{key}", partition_key=key, tags={"als/routed_to": facility})
+def branch_request(facility: str, key: str, only: dg.AssetKey | None = None) -> dg.RunRequest:
+    """The branch run of a scan, or of its ``only`` asset; its run key makes a second request of it nothing."""
+    selection = None if only is None else [only]
+    tags = {"als/routed_to": facility}
+    return dg.RunRequest(run_key=f"{facility}:{key}", partition_key=key, asset_selection=selection, tags=tags)
 
 
 # -- what the last tick said -----------------------------------------------------------------------------------------
@@ -146,11 +151,21 @@ def _stepped_over(
 
 
 def _ready(
-    instance: dg.DagsterInstance, partitions: str, ingested: dg.AssetKey, first: dg.AssetKey, keys: Collection[str]
+    instance: dg.DagsterInstance,
+    gate: Gate,
+    partitions: str,
+    ingested: dg.AssetKey,
+    first: dg.AssetKey,
+    keys: Collection[str],
 ) -> Ready:
     there = keys_with(instance, ingested, [dg.DagsterEventType.ASSET_MATERIALIZATION], keys)
     existing = instance.get_existing_dynamic_partitions(partitions, sorted(there))
-    return Ready(ingested=there, begun=keys_begun(instance, first, there), gone=there - existing)
+    return Ready(
+        ingested=there,
+        begun=keys_begun(instance, first, there),
+        gone=there - existing,
+        standings=gate.standings.of_many(keys),
+    )
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------
@@ -166,8 +181,11 @@ def _warn(context: dg.SensorEvaluationContext, routing: Routing, ready: Ready) -
 def _result(facility: str, first: dg.AssetKey, routing: Routing) -> dg.SensorResult:
     waiting = len(routing.memory.waiting)
     return dg.SensorResult(
-        run_requests=[branch_request(facility, key) for key in routing.run],
+        run_requests=[
+            *(branch_request(facility, key) for key in routing.run),
+            *(branch_request(facility, key, only=first) for key in routing.keep),
+        ],
         asset_events=[decision_record(first, key, facility, decision) for key, decision in routing.observe.items()],
         cursor=routing.memory.model_dump_json(),
-        skip_reason=None if routing.run else f"nothing to route; {waiting} waiting for their raw copy",
+        skip_reason=None if routing.run or routing.keep else f"nothing to route; {waiting} waiting for their raw copy",
     )

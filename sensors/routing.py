@@ -4,16 +4,18 @@ Belongs here: the pure decision of one tick of a router, from the arrivals it ha
 Does not: reading the event log or requesting runs (routers).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
 from beamlines.config import Beamline
+from beamlines.decisions import Decision, Reason
 from beamlines.places import Place
-from beamlines.policy import Decision, Reason, route
+from beamlines.policy import route, send_on
 from beamlines.scans import PartitionKey
+from beamlines.standing import Standing
 from sensors.follow_up import Arrived
 
 ROUTED_A_TICK = 50
@@ -60,6 +62,8 @@ class Ready:
 
     ingested: Collection[str] = ()
     """Their raw copy on site is verified."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """What is known of each; of those that are missing nothing is."""
     begun: Collection[str] = ()
     """Of these: in the branch already, by a person or by an earlier tick."""
     gone: Collection[str] = ()
@@ -72,6 +76,8 @@ class Routing:
 
     memory: RouterMemory
     run: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+    """Scans of which only the raw copy is made: they are not reconstructed by themselves, and not lost either."""
     observe: dict[str, Decision] = field(default_factory=dict)
 
 
@@ -92,7 +98,7 @@ def decide(
     routing = Routing(memory)
     waiting = dict(memory.waiting)
     for item in arrived:
-        decision = _at_arrival(beamline, facility, destination, item, memory.off)
+        decision = _at_arrival(beamline, facility, destination, item, memory.off, ready)
         if decision.allowed:
             waiting.setdefault(item.key, Waiting(reason=Reason.PREFERRED, since=now))
         elif decision.reason not in (Reason.NOT_NEW, Reason.NOT_PREFERRED):
@@ -100,8 +106,8 @@ def decide(
     for key, waits in [*waiting.items()]:
         if key in ready.begun or key in ready.gone:
             del waiting[key]
-        elif key in ready.ingested and len(routing.run) < ROUTED_A_TICK:
-            routing.run.append(key)
+        elif key in ready.ingested and len(routing.run) + len(routing.keep) < ROUTED_A_TICK:
+            _send_on(beamline, facility, destination, key, ready, routing)
             del waiting[key]
         elif key not in ready.ingested and now - waits.since > WAIT_AT_MOST.total_seconds():
             routing.observe[key] = _still_waiting(f"not in {WAIT_AT_MOST.days} days: backfill the branch when it is")
@@ -119,18 +125,36 @@ def _at_arrival(
     destination: Place,
     item: Arrived,
     off: Sequence[tuple[float, float]],
+    ready: Ready,
 ) -> Decision:
     routed = route(item.arrival, facility, beamline.preference)
     if not routed.allowed:
         return routed
-    allowed = beamline.export_control.may_be_at(PartitionKey.parse(item.key).scan, destination)
-    if not allowed.allowed:
+    allowed = _allowed(beamline, destination, item.key, ready)
+    if not allowed.allowed and allowed.reason is not Reason.PROPOSAL_UNKNOWN:  # its file, once read, may tell
         return allowed
     if any(since < item.recorded < until for since, until in off):
         return Decision.no(
             Reason.SWITCHED_OFF, f"it arrived while the router of {facility} was off: backfill it if wanted"
         )
     return routed
+
+
+def _send_on(beamline: Beamline, facility: str, destination: Place, key: str, ready: Ready, routing: Routing) -> None:
+    """Decide of an ingested scan: much may have been learned of it since it arrived."""
+    allowed = _allowed(beamline, destination, key, ready)
+    decision = send_on(ready.standings.get(key, Standing()), facility) if allowed.allowed else allowed
+    if decision.allowed:
+        routing.run.append(key)
+        return
+    routing.observe[key] = decision
+    if decision.reason is Reason.ABORTED:
+        routing.keep.append(key)
+
+
+def _allowed(beamline: Beamline, destination: Place, key: str, ready: Ready) -> Decision:
+    scan = PartitionKey.parse(key).scan
+    return beamline.export_control.may_be_at(scan, destination, ready.standings.get(key, Standing()))
 
 
 def _still_waiting(how: str) -> Decision:

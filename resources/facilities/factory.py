@@ -12,10 +12,13 @@ from resources.clock import Clock
 from resources.facilities import Facility
 from resources.facilities.nersc import Nersc
 from resources.facilities.superfacility import Superfacility
+from resources.gate import Gate
 from resources.remote import Patience, Remote
 
 
-def make_facility(name: str, beamline: Beamline, deployment: Deployment, remote: Remote, clock: Clock) -> Facility:
+def make_facility(
+    name: str, beamline: Beamline, deployment: Deployment, remote: Remote, gate: Gate, clock: Clock
+) -> Facility:
     """The facility ``name`` of the beamline's file, with the deployment's service behind it.
 
     Raises ValueError for a name that the beamline does not have, or a service that the deployment does not have.
@@ -34,7 +37,7 @@ def make_facility(name: str, beamline: Beamline, deployment: Deployment, remote:
         Superfacility(deployment.superfacility, beamline.facilities[name].machine, clock),
         remote,
         clock,
-        beamline.export_control,
+        gate,
         Patience(
             first_poll=timedelta(seconds=timing.poll_first_s),
             longest_poll=timedelta(seconds=timing.poll_longest_s),

@@ -12,9 +12,8 @@ from typing import Any
 
 from beamlines.layout import Artifact
 from beamlines.manifest import Manifest, ManifestError
-from beamlines.policy import ExportControl
 from resources.clock import Clock
-from resources.errors import NotAllowedError, WorkFailedError
+from resources.errors import WorkFailedError
 from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
 from resources.facilities.paths import askable, is_askable
@@ -28,6 +27,7 @@ from resources.facilities.slurm import (
     render_script,
 )
 from resources.facilities.superfacility import Superfacility
+from resources.gate import Gate
 from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
 from resources.work import Record, WorkKey
 
@@ -46,7 +46,7 @@ class Nersc:
         api: Superfacility,
         remote: Remote,
         clock: Clock,
-        export_control: ExportControl,
+        gate: Gate,
         patience: Patience,
         logs: PurePosixPath,
     ) -> None:
@@ -55,7 +55,7 @@ class Nersc:
         self._api = api
         self._remote = remote
         self._clock = clock
-        self._export_control = export_control
+        self._gate = gate
         self._patience = patience
         self._logs = logs
 
@@ -65,7 +65,8 @@ class Nersc:
         return self.finish(self.begin(job, key), pulse)
 
     def begin(self, job: JobSpec, key: WorkKey) -> Attempt:
-        self._refuse_unless_allowed(job)
+        for scan in job.scans:
+            self._gate.check(scan, job.place)
         work = _Work(self, self._clock, job)
         deadline = self._patience.deadline + job.resources.time_limit
         patience = Patience(self._patience.first_poll, self._patience.longest_poll, deadline, self._patience.appear)
@@ -79,7 +80,11 @@ class Nersc:
     # -- single calls --------------------------------------------------------------------------------------------
 
     def submit(self, job: JobSpec, name: str) -> str:
-        self._refuse_unless_allowed(job)
+        self.permit(job)
+        return self.submit_permitted(job, name)
+
+    def submit_permitted(self, job: JobSpec, name: str) -> str:
+        """The same, where ``permit`` was asked just before."""
         return self._api.submit(render_script(job, name))
 
     def find(self, name: str, *, since: datetime) -> str | None:
@@ -104,6 +109,10 @@ class Nersc:
 
     def close(self) -> None:
         self._api.close()
+
+    def permit(self, job: JobSpec) -> None:
+        for scan in job.scans:
+            self._gate.check_now(scan, job.place)
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -218,16 +227,6 @@ class Nersc:
         except (FileNotFoundError, FileTooLargeError) as error:
             return f"(no log: {error})"
 
-    def _refuse_unless_allowed(self, job: JobSpec) -> None:
-        for scan in job.scans:
-            decision = self._export_control.may_be_at(scan, job.place)
-            if not decision.allowed:
-                raise NotAllowedError(
-                    seen=f"{job.label} was to run at {job.place.name}: {decision.detail}",
-                    meaning="nothing was sent",
-                    remedy="reconstruct it on site, or correct export_control in the beamline's file",
-                )
-
 
 class _UnbelievableError(Exception):
     """A success that left nothing believable behind."""
@@ -248,8 +247,11 @@ class _Work:
     def find(self, name: str, intent: dict[str, Any]) -> str | None:
         return self.facility.find(name, since=datetime.fromisoformat(intent["since"]))
 
+    def permit(self) -> None:
+        self.facility.permit(self.job)
+
     def submit(self, name: str, intent: dict[str, Any]) -> str:  # noqa: ARG002
-        return self.facility.submit(self.job, name)
+        return self.facility.submit_permitted(self.job, name)
 
     def status(self, handle: str) -> RemoteStatus:
         return self.facility.judge(self.job, handle, self.manifests)

@@ -74,14 +74,14 @@ def test_an_asset_whose_source_was_never_made_says_so(platform):
 
 @pytest.mark.parametrize("asset", OFF_SITE)
 def test_a_restricted_scan_leaves_by_no_asset(platform, done, asset):
-    restricted = platform.but(export_control=ExportControl(restricted_folders=("bls-00564_*",)))
+    restricted = platform.but(export_control=ExportControl(default="unrestricted", restricted_folders=("bls-00564_*",)))
     said = restricted.failure(done, asset)
     assert "export controlled" in said
     assert sent(platform) == 0
 
 
 def test_a_restricted_scan_is_copied_on_site(platform):
-    restricted = platform.but(export_control=ExportControl(restricted_folders=("secret",)))
+    restricted = platform.but(export_control=ExportControl(default="unrestricted", restricted_folders=("secret",)))
     key = restricted.ingested("secret/a.h5")
     assert restricted.materialized(key, [RAW]) == {RAW}
 

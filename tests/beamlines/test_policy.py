@@ -5,9 +5,11 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import given
 
+from beamlines.decisions import Decision, Reason
 from beamlines.places import Place, Role
-from beamlines.policy import Arrival, Decision, ExportControl, Reason, route
+from beamlines.policy import Arrival, ExportControl, ExportDefault, route, send_on
 from beamlines.scans import ScanId
+from beamlines.standing import Standing
 from beamlines.testing import scan_ids
 
 
@@ -25,6 +27,7 @@ def place(name: str, *, off_site: bool) -> Place:
     )
 
 
+OPEN = ExportDefault.UNRESTRICTED
 HERE, AWAY = place("data832", off_site=False), place("nersc", off_site=True)
 
 
@@ -56,9 +59,9 @@ def test_a_decision_reads_as_yes_or_no_with_its_reason() -> None:
     ],
 )
 def test_a_scan_in_a_restricted_folder_stays_on_site(pattern: str, path: str) -> None:
-    rules = ExportControl(restricted_folders=(pattern,))
-    assert rules.may_be_at(ScanId(path), HERE).allowed
-    decision = rules.may_be_at(ScanId(path), AWAY)
+    rules = ExportControl(default=OPEN, restricted_folders=(pattern,))
+    assert rules.may_be_at(ScanId(path), HERE, Standing()).allowed
+    decision = rules.may_be_at(ScanId(path), AWAY, Standing())
     assert not decision.allowed
     assert decision.reason is Reason.RESTRICTED_FOLDER
     assert "may not go to nersc" in decision.detail
@@ -74,20 +77,81 @@ def test_a_scan_in_a_restricted_folder_stays_on_site(pattern: str, path: str) ->
     ],
 )
 def test_a_scan_elsewhere_may_leave(pattern: str, path: str) -> None:
-    decision = ExportControl(restricted_folders=(pattern,)).may_be_at(ScanId(path), AWAY)
+    decision = ExportControl(default=OPEN, restricted_folders=(pattern,)).may_be_at(ScanId(path), AWAY, Standing())
     assert decision.allowed
     assert decision.reason is Reason.UNRESTRICTED
 
 
 @given(scan_ids())
 def test_with_everything_restricted_no_name_gets_out(scan: ScanId) -> None:
-    assert not ExportControl(restricted_folders=("*",)).may_be_at(scan, AWAY).allowed
+    rules = ExportControl(default=OPEN, restricted_folders=("*",))
+    assert not rules.may_be_at(scan, AWAY, Standing(lifted=True)).allowed
 
 
 @pytest.mark.parametrize("pattern", ["", "/secret", "secret/", "/"])
 def test_a_pattern_that_could_match_nothing_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="would match no folder"):
         ExportControl(restricted_folders=(pattern,))
+
+
+def test_where_nothing_states_a_default_nothing_leaves() -> None:
+    decision = ExportControl().may_be_at(ScanId("a/a.h5"), AWAY, Standing())
+    assert (decision.allowed, decision.reason) == (False, Reason.RESTRICTED_BY_DEFAULT)
+
+
+@pytest.mark.parametrize("path", ["BLS-00007_user/a.h5", "bls-00007_other/deep/a.h5"])
+def test_a_scan_of_a_restricted_proposal_stays_on_site_by_its_folder(path: str) -> None:
+    rules = ExportControl(default=OPEN, restricted_proposals=("BLS-00007",))
+    decision = rules.may_be_at(ScanId(path), AWAY, Standing(proposal="BLS-00001", lifted=True))
+    assert (decision.allowed, decision.reason) == (False, Reason.RESTRICTED_PROPOSAL)
+
+
+def test_a_scan_of_a_restricted_proposal_stays_on_site_by_its_own_word() -> None:
+    rules = ExportControl(default=OPEN, restricted_proposals=("BLS-00007",))
+    decision = rules.may_be_at(ScanId("BLS-00001_x/a.h5"), AWAY, Standing(proposal="bls-00007"))
+    assert (decision.allowed, decision.reason) == (False, Reason.RESTRICTED_PROPOSAL)
+    assert rules.may_be_at(ScanId("BLS-00001_x/a.h5"), AWAY, Standing(proposal="BLS-00001")).allowed
+
+
+def test_where_proposals_are_restricted_a_scan_that_names_none_stays_until_an_operator_says_otherwise() -> None:
+    rules = ExportControl(default=OPEN, restricted_proposals=("BLS-00007",))
+    scan = ScanId("dabramov/a.h5")
+    assert rules.may_be_at(scan, AWAY, Standing()).reason is Reason.PROPOSAL_UNKNOWN
+    assert rules.may_be_at(scan, AWAY, Standing(lifted=True)).allowed
+    assert rules.may_be_at(scan, AWAY, Standing(proposal="BLS-00001")).allowed
+    assert ExportControl(default=OPEN).may_be_at(scan, AWAY, Standing()).allowed
+
+
+@pytest.mark.parametrize(
+    "said", [Reason.RESTRICTED_WHEN_ANNOUNCED, Reason.RESTRICTED_BY_SIDECAR, Reason.RESTRICTED_BY_OPERATOR]
+)
+def test_what_was_said_of_one_scan_keeps_it_on_site(said: Reason) -> None:
+    decision = ExportControl(default=OPEN).may_be_at(ScanId("a/a.h5"), AWAY, Standing(restricted=said))
+    assert (decision.allowed, decision.reason) == (False, said)
+    assert "export controlled" in decision.detail
+
+
+@pytest.mark.parametrize("default", list(ExportDefault))
+def test_a_scan_whose_restriction_an_operator_lifted_may_leave(default: ExportDefault) -> None:
+    assert ExportControl(default=default).may_be_at(ScanId("a/a.h5"), AWAY, Standing(lifted=True)).allowed
+
+
+@pytest.mark.parametrize(
+    ("standing", "allowed", "reason"),
+    [
+        (Standing(), True, Reason.PREFERRED),
+        (Standing(withheld_from=frozenset({"alcf"})), True, Reason.PREFERRED),
+        (Standing(withheld_from=frozenset({"nersc"})), False, Reason.WITHHELD),
+        (Standing(changed="12 bytes"), False, Reason.CHANGED),
+        (Standing(aborted="3 of 5 frames"), False, Reason.ABORTED),
+        (Standing(aborted="3 of 5 frames", changed="12 bytes"), False, Reason.CHANGED),
+    ],
+)
+def test_an_ingested_scan_goes_through_a_branch_by_itself_unless_there_is_a_reason(
+    standing: Standing, allowed: bool, reason: Reason
+) -> None:
+    decision = send_on(standing, "nersc")
+    assert (decision.allowed, decision.reason) == (allowed, reason)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from beamlines.policy import ExportControl
+from beamlines.policy import ExportControl, ExportDefault
 from beamlines.scans import ScanId
 from resources.errors import (
     DestinationOccupiedError,
@@ -23,6 +23,7 @@ from twin.faults import Fault
 from twin.server import Twin
 from twin.testing import eventually
 
+SECRET = ExportControl(default=ExportDefault.UNRESTRICTED, restricted_folders=("secret",))
 CONTENT = b"a scan" * 1000
 FOREIGN = b"foreig" * 1000
 
@@ -116,9 +117,9 @@ def test_of_two_copies_each_is_handed_back_with_its_own_outcome(desk: Desk) -> N
     good, bad = desk.scan("two/good.h5", CONTENT), desk.scan("two/bad.h5", CONTENT)
     bad = replace(bad, items=(replace(bad.items[0], sha256="0" * 64),))
     pending = [desk.transfer.begin(request, desk.key(request)) for request in (good, bad)]
-    outcomes = {copy.request.scan.name: outcome for copy, outcome in desk.transfer.finish_each(pending, desk.pulses)}
-    assert isinstance(outcomes["good"], TransferReceipt)
-    assert isinstance(outcomes["bad"], WorkFailedError)
+    outcomes = {copy.request.subject.key: outcome for copy, outcome in desk.transfer.finish_each(pending, desk.pulses)}
+    assert isinstance(outcomes["two/good"], TransferReceipt)
+    assert isinstance(outcomes["two/bad"], WorkFailedError)
 
 
 # -- what is never overwritten -----------------------------------------------------------------------------------
@@ -252,13 +253,13 @@ def test_of_a_restricted_scan_no_request_leaves(desk: Desk, twin: Twin) -> None:
     request = desk.request("secret/a.h5", destination="nersc")
     twin.control.injector.clear_log()
     with pytest.raises(NotAllowedError, match="restricted-folder"):
-        desk.but(export_control=ExportControl(restricted_folders=("SECRET",))).copy(request)
+        desk.but(export_control=SECRET).copy(request)
     assert asked(twin, "*") == 0
 
 
 def test_a_restricted_scan_may_be_copied_on_site(desk: Desk) -> None:
     request = desk.scan("secret/b.h5", CONTENT)
-    assert desk.but(export_control=ExportControl(restricted_folders=("secret",))).copy(request).files == 1
+    assert desk.but(export_control=SECRET).copy(request).files == 1
 
 
 def test_a_request_goes_from_one_place_to_one_other(desk: Desk) -> None:

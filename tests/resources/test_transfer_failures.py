@@ -113,7 +113,7 @@ def test_a_task_that_passes_its_deadline_is_a_failed_copy(desk: Desk, twin: Twin
     twin.control.board.change({"start_delay_s": 60})
     request = desk.scan("fails/deadline.h5", CONTENT)
     errand = GlobusCopy(desk.globus, desk.clock, request.items, timedelta(seconds=-1), skip_equal=True)
-    copy = GlobusTask(desk.globus, errand)
+    copy = GlobusTask(desk.globus, errand, lambda: None)
     handle = copy.submit("too-late", copy.prepare("too-late"))
     assert copy.status(handle).state is JobState.FAILED
     assert copy.status(handle).detail.startswith("EXPIRED")
@@ -124,7 +124,7 @@ def status_of(desk: Desk, twin: Twin, **changes: Any) -> RemoteStatus:
     request = desk.scan("documents/a.h5", CONTENT)
     fault(twin, "GET *task/*", status=200, body={**A_TASK, **changes})
     errand = GlobusCopy(desk.globus, desk.clock, request.items, timedelta(hours=1), skip_equal=True)
-    return GlobusTask(desk.globus, errand).status("t")
+    return GlobusTask(desk.globus, errand, lambda: None).status("t")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from beamlines.places import Location
+from beamlines.scans import ScanId
 from resources.errors import NotAllowedError, ServiceRefusedError, ServiceUnavailableError, WorkFailedError
 from resources.testing import Desk
 from resources.transfer import EntryType, NotFoundError
@@ -17,6 +18,7 @@ from twin.faults import Fault
 from twin.globus.conditions import FaultCode, TaskFault
 from twin.server import Twin
 
+SUBJECT = ScanId("deleted/a.h5")
 PROJECT = Path(__file__).parents[2]
 
 
@@ -99,7 +101,7 @@ def test_an_answer_without_entries_is_no_empty_listing(desk: Desk, twin: Twin) -
 
 def test_a_file_is_deleted_and_the_receipt_says_when(desk: Desk) -> None:
     location = put_at(desk, "deletes/a.h5", 1_700_000_000)
-    receipt = desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+    receipt = desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)
     assert not Path(location.posix).exists()
     assert receipt.location == str(location)
     assert receipt.to_json()["completed"] >= receipt.to_json()["requested"]
@@ -108,7 +110,7 @@ def test_a_file_is_deleted_and_the_receipt_says_when(desk: Desk) -> None:
 def test_a_folder_is_deleted_with_what_is_in_it(desk: Desk) -> None:
     put_at(desk, "deletes/folder/x/a.h5", 1_700_000_000)
     folder = desk.raw("spot832", "deletes/folder")
-    desk.transfer.delete(folder, deletion(folder), desk.pulses, recursive=True)
+    desk.transfer.delete(SUBJECT, folder, deletion(folder), desk.pulses, recursive=True)
     assert not Path(folder.posix).exists()
 
 
@@ -116,28 +118,28 @@ def test_a_folder_is_not_deleted_in_place_of_a_file(desk: Desk) -> None:
     inside = put_at(desk, "deletes/kept/a.h5", 1_700_000_000)
     folder = desk.raw("spot832", "deletes/kept")
     with pytest.raises(WorkFailedError, match="IS_A_DIRECTORY"):
-        desk.transfer.delete(folder, deletion(folder), desk.pulses, recursive=False)
+        desk.transfer.delete(SUBJECT, folder, deletion(folder), desk.pulses, recursive=False)
     assert Path(inside.posix).exists()
 
 
 def test_what_is_gone_already_counts_as_deleted(desk: Desk) -> None:
     location = desk.raw("spot832", "deletes/never-was.h5")
-    assert desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False).task_id
+    assert desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False).task_id
 
 
 def test_a_deletion_that_was_done_is_not_done_again(desk: Desk, twin: Twin) -> None:
     location = put_at(desk, "deletes/once.h5", 1_700_000_000)
-    first = desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+    first = desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)
     count = len(twin.engine.tasks())
-    assert desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False) == first
+    assert desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False) == first
     assert len(twin.engine.tasks()) == count
 
 
 def test_what_was_deleted_and_is_there_again_is_deleted_again(desk: Desk) -> None:
     location = put_at(desk, "deletes/again.h5", 1_700_000_000)
-    desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+    desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)
     put_at(desk, "deletes/again.h5", 1_700_000_000)
-    receipt = desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+    receipt = desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)
     assert not Path(location.posix).exists()
     assert receipt.label.endswith("-2")
 
@@ -146,7 +148,7 @@ def test_a_deletion_that_is_denied_is_a_named_error(desk: Desk, twin: Twin) -> N
     location = put_at(desk, "deletes/denied.h5", 1_700_000_000)
     twin.control.board.add_fault(TaskFault(name="denied.h5", code=FaultCode.PERMISSION_DENIED, times=1000))
     with pytest.raises(WorkFailedError, match="PERMISSION_DENIED"):
-        desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+        desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)
     twin.control.board.clear_faults()
 
 
@@ -155,11 +157,11 @@ def test_a_places_own_folders_are_never_deleted(desk: Desk, twin: Twin, path: st
     location = Location(desk.beamline.places["data832"], PurePosixPath(path))
     twin.control.injector.clear_log()
     with pytest.raises(NotAllowedError):
-        desk.transfer.delete(location, deletion(location), desk.pulses, recursive=True)
+        desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=True)
     assert twin.control.injector.requests() == []
 
 
 def test_a_name_that_the_service_does_not_take_is_a_refusal(desk: Desk) -> None:
     location = desk.raw("spot832", "deletes/line\r\nbreak.h5")
     with pytest.raises(ServiceRefusedError, match="CR LF"):
-        desk.transfer.delete(location, deletion(location), desk.pulses, recursive=False)
+        desk.transfer.delete(SUBJECT, location, deletion(location), desk.pulses, recursive=False)

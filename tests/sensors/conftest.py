@@ -68,12 +68,20 @@ def settings(twin: Twin) -> Settings:
 
 
 @pytest.fixture
-def definitions(settings: Settings, desk: Desk, clock: SleptClock) -> dg.Definitions:
-    return compose(
-        settings,
-        transfer=dg.ResourceDefinition.hardcoded_resource(desk.transfer),
-        clock=dg.ResourceDefinition.hardcoded_resource(clock),
-    )
+def resources(desk: Desk, clock: SleptClock) -> dict[str, dg.ResourceDefinition]:
+    """What replaces the deployment's own: the desk's clients, and a clock that only sleeping moves."""
+    replaced = {
+        "transfer": desk.transfer,
+        "clock": clock,
+        "database": desk.ledger.database,
+        "globus": desk.globus,
+    }
+    return {name: dg.ResourceDefinition.hardcoded_resource(value) for name, value in replaced.items()}
+
+
+@pytest.fixture
+def definitions(settings: Settings, resources: dict[str, dg.ResourceDefinition]) -> dg.Definitions:
+    return compose(settings, **resources)
 
 
 @pytest.fixture

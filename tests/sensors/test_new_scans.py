@@ -258,14 +258,17 @@ def test_listings_a_tick_are_bounded(ticks: Callable[[int], list[str]], desk: De
 
 
 def test_the_quiet_time_of_the_deployment_is_kept(
-    settings: Settings, desk: Desk, instance: dg.DagsterInstance, clock: SleptClock
+    settings: Settings,
+    desk: Desk,
+    instance: dg.DagsterInstance,
+    clock: SleptClock,
+    resources: dict[str, dg.ResourceDefinition],
 ) -> None:
     patient = settings.deployment.timing.model_copy(update={"quiet_time_s": timedelta(minutes=5).total_seconds()})
     deployment = settings.deployment.model_copy(update={"timing": patient})
     definitions = compose(
         Settings(deployment, settings.beamline),
-        transfer=dg.ResourceDefinition.hardcoded_resource(desk.transfer),
-        clock=dg.ResourceDefinition.hardcoded_resource(clock),
+        **resources,
     )
     daemon = Daemon(instance, definitions.get_repository_def(), clock)
     put(desk, "a/a.h5")

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
 from als_assets.definitions import compose
+from beamlines.decisions import Reason
 from beamlines.policy import Arrival, ExportControl
 from beamlines.scans import ScanId
 from resources.settings import Settings
-from resources.testing import SleptClock
+from resources.standings import Standings
+from resources.testing import Desk, SleptClock
 from sensors import routers
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
@@ -26,6 +29,8 @@ INGESTED = dg.AssetKey(["bl832", "data832", "raw"])
 FIRST = dg.AssetKey(["bl832", "nersc", "raw"])
 INTERVAL_S = 5
 HOUR_S = 3600
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SIDECAR = Reason.RESTRICTED_BY_SIDECAR
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,11 @@ def test_what_is_adopted_or_repaired_is_not_routed_not_even_later(beamtime: Beam
 
 
 def test_a_restricted_scan_is_observed_with_its_reason(
-    settings: Settings, instance: dg.DagsterInstance, clock: SleptClock
+    settings: Settings, instance: dg.DagsterInstance, clock: SleptClock, resources: dict[str, dg.ResourceDefinition]
 ) -> None:
-    control = ExportControl(restricted_folders=("secret*",))
+    control = ExportControl(default="unrestricted", restricted_folders=("secret*",))
     restricted = Settings(settings.deployment, settings.beamline.model_copy(update={"export_control": control}))
-    definitions = compose(restricted, clock=dg.ResourceDefinition.hardcoded_resource(clock))
+    definitions = compose(restricted, **resources)
     beamtime = Beamtime(Daemon(instance, definitions.get_repository_def(), clock), clock)
     beamtime.ticks()
     beamtime.arrive("secret-1/a.h5", "open/a.h5")
@@ -132,6 +137,49 @@ def test_a_restricted_scan_is_observed_with_its_reason(
     beamtime.clock.sleep(HOUR_S)
     assert beamtime.ticks(2) == []
     assert beamtime.observed == [("secret-1/a", "restricted-folder")]
+
+
+@pytest.mark.parametrize(
+    ("learn", "reason"),
+    [
+        (
+            lambda of: of.restrict("a/a", SIDECAR, author="", note="", at=NOW),
+            "restricted-by-sidecar",
+        ),
+        (lambda of: of.changed("a/a", "12 bytes", at=NOW), "changed-after-it-was-complete"),
+        (
+            lambda of: of.announced("a/a", export_control=False, withheld_from=frozenset({"nersc"}), author="", at=NOW),
+            "not-to-be-sent",
+        ),
+    ],
+)
+@pytest.mark.parametrize("early", [True, False])
+def test_what_is_learned_of_a_scan_before_its_raw_copy_is_there_keeps_it_out_of_the_branch(
+    beamtime: Beamtime, desk: Desk, learn: Callable[[Standings], None], reason: str, early: bool
+) -> None:
+    if early:
+        learn(desk.standings)
+    beamtime.arrive("a/a.h5", "b/b.h5", ingested=False)
+    beamtime.ticks()
+    learn(desk.standings)
+    beamtime.ingest("a/a.h5")
+    beamtime.ingest("b/b.h5")
+    assert beamtime.ticks(2) == ["b/b"]
+    beamtime.clock.sleep(HOUR_S)
+    assert beamtime.ticks(2) == []
+    assert [said for key, said in beamtime.observed if key == "a/a"][-1] == reason
+
+
+def test_of_an_aborted_scan_the_raw_copy_alone_is_made(beamtime: Beamtime, desk: Desk) -> None:
+    desk.standings.inspected("a/a", proposal=None, aborted="3 of 5 projections")
+    beamtime.arrive("a/a.h5")
+    said = beamtime.daemon.tick(SENSOR)
+    [request] = said.run_requests or []
+    assert (request.partition_key, request.asset_selection) == ("a/a", [FIRST])
+    [event] = said.asset_events
+    assert event.metadata["reason"].value == "aborted"
+    assert "3 of 5 projections" in str(event.metadata["decision"].value)
+    assert beamtime.ticks(2) == []
 
 
 # -- the switch ------------------------------------------------------------------------------------------------------
@@ -196,7 +244,7 @@ def test_a_router_that_is_new_leaves_the_past_alone(daemon: Daemon, clock: Slept
 
 
 def test_a_facility_that_is_not_preferred_takes_nothing_and_begins_afresh_when_it_becomes_so(
-    settings: Settings, instance: dg.DagsterInstance, clock: SleptClock
+    settings: Settings, instance: dg.DagsterInstance, clock: SleptClock, desk: Desk
 ) -> None:
     def beamtime(*preference: str) -> Beamtime:
         facilities = dict.fromkeys(preference, settings.beamline.facilities["nersc"])
@@ -216,7 +264,10 @@ def test_a_facility_that_is_not_preferred_takes_nothing_and_begins_afresh_when_i
                     FIRST,
                 )
             ],
-            resources={"clock": dg.ResourceDefinition.hardcoded_resource(clock)},
+            resources={
+                "clock": dg.ResourceDefinition.hardcoded_resource(clock),
+                "gate": dg.ResourceDefinition.hardcoded_resource(desk.gate),
+            },
         )
         return Beamtime(Daemon(instance, definitions.get_repository_def(), clock), clock)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamlines.config import Beamline
-from beamlines.policy import Arrival, ExportControl, Reason
+from beamlines.decisions import Reason
+from beamlines.policy import Arrival, ExportControl
 from resources.settings import load_settings
 from sensors.follow_up import Arrived, old_enough, overlooked
 from sensors.routing import (
@@ -76,7 +77,7 @@ def test_only_the_first_facility_of_the_preference_takes_new_scans(beamline: Bea
 
 
 def test_a_restricted_scan_is_observed_with_its_reason_and_never_waits(beamline: Beamline) -> None:
-    control = ExportControl(restricted_folders=("secret*",))
+    control = ExportControl(default="unrestricted", restricted_folders=("secret*",))
     restricted = beamline.model_copy(update={"export_control": control})
     routing = decide(
         restricted, "nersc", RouterMemory(), [arrived("secret-1/deep/a")], Ready(ingested={"secret-1/deep/a"}), NOW

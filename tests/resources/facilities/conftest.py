@@ -21,6 +21,7 @@ from resources.facilities.reconstruction import ReconstructionJob, Step
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote, RemoteStatus
+from resources.testing import make_gate
 from resources.work import Record, WorkKey
 from tomography.phantom import Phantom, write_phantom
 from twin.scheduler import JobFault, JobRecord, Pace
@@ -135,10 +136,11 @@ def key_of(job: ReconstructionJob) -> WorkKey:
 
 def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes) -> Bench:
     """A bench with a ledger and a worker of its own on a twin that others may use too."""
-    ledger = Ledger(Database(ledger_url))
-    clock = HastyClock()
+    database, clock = Database(ledger_url), HastyClock()
+    ledger = Ledger(database)
     remote = Remote(ledger, Owner.this_process("run-1"), clock)
-    facility = make_facility("nersc", twin.world.beamline, twin.world.deployment, remote, clock)
+    gate = make_gate(database, clock)
+    facility = make_facility("nersc", twin.world.beamline, twin.world.deployment, remote, gate, clock)
     return Bench(twin, name, ledger, facility, phantom)
 
 

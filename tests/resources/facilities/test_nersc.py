@@ -27,6 +27,7 @@ from resources.facilities.factory import make_facility
 from resources.facilities.slurm import quote
 from resources.owner import Owner
 from resources.remote import Patience, Remote
+from resources.testing import make_gate
 from resources.work import WorkKey, WorkState
 from twin.faults import Fault
 from twin.scheduler import JobState as TwinState
@@ -186,7 +187,7 @@ def test_a_cancelled_job_ends_and_is_no_success(bench):
 def test_a_worker_that_is_killed_leaves_a_job_that_the_next_one_attaches_to(bench):
     bench.pace(Pace(nodes=0))
     worker = subprocess.Popen(
-        [sys.executable, PROJECT / "tests/resources/facilities/waiting_worker.py", bench.ledger.url],
+        [sys.executable, PROJECT / "tests/resources/facilities/waiting_worker.py", bench.ledger.database.url],
         env=os.environ | bench.environment | {"PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
     )
@@ -263,8 +264,9 @@ def test_what_sbatch_refuses_is_refused_in_its_words_and_not_repeated(bench):
 
 def test_a_restricted_scan_is_refused_before_anything_is_sent(bench):
     remote = Remote(bench.ledger, Owner.this_process("run-1"), SystemClock())
-    beamline = bench.beamline.model_copy(update={"export_control": ExportControl(restricted_folders=("small",))})
-    strict = make_facility("nersc", beamline, bench.twin.world.deployment, remote, SystemClock())
+    rules = ExportControl(default="unrestricted", restricted_folders=("small",))
+    gate = make_gate(bench.ledger.database, SystemClock(), rules)
+    strict = make_facility("nersc", bench.beamline, bench.twin.world.deployment, remote, gate, SystemClock())
     with pytest.raises(NotAllowedError, match="export controlled"):
         strict.run(small(bench), small_key(bench), bench.pulses)
     with pytest.raises(NotAllowedError, match="export controlled"):

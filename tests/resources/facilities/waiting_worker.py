@@ -12,12 +12,14 @@ from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote
 from resources.settings import chosen_deployment, load_settings
+from resources.testing import make_gate
 from resources.work import WorkKey
 
 settings = load_settings(chosen_deployment(os.environ), os.environ)
 clock = SystemClock()
-remote = Remote(Ledger(Database(sys.argv[1])), Owner.this_process("run-0"), clock)
-facility = make_facility("nersc", settings.beamline, settings.deployment, remote, clock)
+database = Database(sys.argv[1])
+remote = Remote(Ledger(database), Owner.this_process("run-0"), clock)
+facility = make_facility("nersc", settings.beamline, settings.deployment, remote, make_gate(database, clock), clock)
 spec = JobSpec(
     "small",
     (ScanId("small/a.h5"),),
