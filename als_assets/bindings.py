@@ -22,6 +22,7 @@ from resources.settings import Settings, secret
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
+    from resources.announcements import Announcements
     from resources.database import Database
     from resources.ledger import Ledger
     from resources.standings import Standings
@@ -84,6 +85,12 @@ def bindings(settings: Settings) -> dict[str, Any]:
 
         return Standings(context.resources.database)
 
+    @dg.resource(required_resource_keys={"database"}, description="Announcements that nobody has dealt with yet.")
+    def inbox(context: dg.InitResourceContext) -> "Announcements":
+        from resources.announcements import Announcements
+
+        return Announcements(context.resources.database)
+
     @dg.resource(
         required_resource_keys={"standings", "globus", "clock"},
         description="Whether something of a scan may go somewhere, asked before every submit.",
@@ -128,6 +135,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "remote": remote,
         "globus": globus,
         "standings": standings,
+        "inbox": inbox,
         "gate": gate,
         "transfer": transfer,
         "facilities": facilities,

@@ -4,6 +4,8 @@ Belongs here: the message, and which scan it is about.
 Does not: taking it in (resources.announcements), or what follows from it (sensors).
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +17,16 @@ from beamlines.scans import ScanId
 
 class InvalidAnnouncementError(ValueError):
     """An announcement of something that is no scan of this beamline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An announcement that was taken in and waits."""
+
+    id: int
+    scan: str
+    """The scan's key."""
+    at: datetime
 
 
 class Announcement(BaseModel):

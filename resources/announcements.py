@@ -5,12 +5,11 @@ Does not: what an announcement says (beamlines.announcements), or what follows f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from beamlines.announcements import Announcement
+from beamlines.announcements import Announced, Announcement
 from beamlines.config import Beamline
 from beamlines.scans import ScanId
 from resources.database import OPEN, Database, announcements, insert_new
@@ -18,16 +17,6 @@ from resources.standings import Standings
 
 _SETTLED = "settled"
 _EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """An announcement that waits."""
-
-    id: int
-    scan: str
-    """The scan's key."""
-    at: datetime
 
 
 class Announcements:

@@ -18,7 +18,7 @@ from beamlines.policy import ExportControl
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import SeenFile, may_be_touched
 from resources.clock import Clock
-from resources.errors import NotAllowedError
+from resources.errors import NotAllowedError, ServiceUnavailableError
 from resources.globus import Globus, NotFoundError
 
 if TYPE_CHECKING:
@@ -111,14 +111,34 @@ class Watch:
 
     def _exists(self, location: Location) -> bool:
         if location.place.mount is not None:
-            # A mount that is gone shows no sidecar, and that is no answer.
-            Location(location.place, PurePosixPath()).here.stat()
-            return location.here.exists() or location.here.is_symlink()
+            return _exists_here(location)
         try:
             self.globus.stat(location.place.collection, location.on_collection)
         except NotFoundError:
             return False
         return True
+
+
+def _exists_here(location: Location) -> bool:
+    root = Location(location.place, PurePosixPath()).here
+    try:
+        root.stat()
+        location.here.lstat()
+    except FileNotFoundError as error:
+        if error.filename != str(root):
+            return False
+        raise _unreadable(location.place, error) from error
+    except OSError as error:
+        raise _unreadable(location.place, error) from error
+    return True
+
+
+def _unreadable(place: Place, error: OSError) -> ServiceUnavailableError:
+    return ServiceUnavailableError(
+        seen=f"{place.name} cannot be read at its mount here ({error.strerror})",
+        meaning="whether a sidecar lies beside the scan cannot be told, so nothing is sent",
+        remedy="see to the mount; then this is tried again",
+    )
 
 
 def _refuse(decision: Decision, place: Place) -> None:

@@ -41,6 +41,10 @@ class Memory:
     trail: Trail = field(default_factory=Trail)
     settled: int = 0
     """Storage id of an arrival: every one up to it has its partition, and its ingest was requested."""
+    listed: float = 0.0
+    """When folders were last listed: announcements are looked at more often."""
+    heard: int = 0
+    """The id of the announcement that was looked at last."""
 
     def settled_up_to(self, storage_id: int | None) -> Self:
         """The same, with arrivals settled up to there; None where none was judged."""
@@ -50,7 +54,14 @@ class Memory:
         """As ASCII text: names may hold bytes that are no UTF-8, which JSON escapes and a database would not take."""
         pending = {path: [seen.size_bytes, seen.modified, seen.since] for path, seen in self.pending.items()}
         trail = [self.trail.position, dict(self.trail.watched), self.trail.swept]
-        return json.dumps({"pending": pending, "trail": trail, "settled": self.settled}, separators=(",", ":"))
+        document = {
+            "pending": pending,
+            "trail": trail,
+            "settled": self.settled,
+            "listed": self.listed,
+            "heard": self.heard,
+        }
+        return json.dumps(document, separators=(",", ":"))
 
     @classmethod
     def from_cursor(cls, text: str) -> Self:
@@ -69,6 +80,8 @@ class Memory:
                     None if swept is None else str(swept),
                 ),
                 settled=int(document["settled"]),
+                listed=float(document["listed"]),
+                heard=int(document["heard"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnreadableCursorError(f"a cursor that cannot be read ({error!r}): {text[:100]!r}") from error
@@ -93,6 +106,8 @@ class Tick:
     calls: int
     full: bool
     """More files are being written than are remembered."""
+    files: Mapping[str, Found] = field(default_factory=dict)
+    """Everything that was listed, by path below raw/."""
 
 
 def tick(
@@ -119,8 +134,9 @@ def tick(
         # What was seen and could not be remembered must be seen again.
         trail = replace(trail, position=memory.trail.position, swept=memory.trail.swept)
     watched = with_activity(trail.watched, map(parent, new), now.timestamp())
-    after = replace(memory, pending=judged.pending, trail=replace(trail, watched=watched))
-    return Tick(tuple(judged.complete), after, work.failed, work.calls, judged.full)
+    trail = replace(trail, watched=watched)
+    after = replace(memory, pending=judged.pending, trail=trail, listed=now.timestamp())
+    return Tick(tuple(judged.complete), after, work.failed, work.calls, judged.full, files)
 
 
 def _files(work: Round) -> list[tuple[str, Found]]:

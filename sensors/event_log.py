@@ -36,6 +36,17 @@ def arrival_record(asset: dg.AssetKey, scan: Complete, arrival: Arrival) -> dg.A
     )
 
 
+def changed_record(asset: dg.AssetKey, key: str, how: str) -> dg.AssetObservation:
+    """That a scan's file is not the one that was taken for complete."""
+    return dg.AssetObservation(
+        asset,
+        partition=key,
+        description="Its file has changed since it was taken for complete: nothing of it is copied or deleted until a "
+        "person decides (als scan accept).",
+        metadata={REASON: dg.MetadataValue.text(str(Reason.CHANGED)), "how": dg.MetadataValue.text(how)},
+    )
+
+
 def decision_record(asset: dg.AssetKey, key: str, facility: str, decision: Decision) -> dg.AssetObservation:
     """That a scan was not sent through a facility, and why."""
     return dg.AssetObservation(

@@ -1,4 +1,4 @@
-"""The command line: ``python -m tomography reconstruct | pyramid | preview | phantom``.
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | inspect | phantom``.
 
 Belongs here: arguments, exit codes, what is printed.
 Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
@@ -75,7 +75,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
     ] = False,
 ) -> None:
-    """Tomography beside the data: reconstruct a scan, build its pyramid, preview it, or make a phantom scan."""
+    """Tomography beside the data: reconstruct a scan, build its pyramid, preview or inspect it, make a phantom."""
 
 
 @app.command()
@@ -188,6 +188,20 @@ def phantom(
         )
 
 
+@app.command()
+def inspect(raw: Raw, as_json: AsJson = False) -> None:
+    """Say whether a scan is whole: not cut off, and as many projections as angles. Exit code 0 also where it is not."""
+    with _command(as_json, None) as command:
+        from tomography.inspection import inspect as run
+
+        found = run(raw)
+        event = {"whole": found.whole, "missing": found.missing, "projections": found.projections}
+        command.answer(
+            {**event, "proposal": found.proposal},
+            [f"{str(raw)!r}: {'whole' if found.whole else 'not whole'}", *(f"  {text}" for text in found.missing)],
+        )
+
+
 @dataclass
 class _Command:
     """One run of a command: where it reports, and how it ends."""
@@ -215,16 +229,23 @@ class _Command:
         )
 
     def result(self, event: dict[str, Any], product: Path) -> None:
-        self.reporter.close()
-        seconds = round(self.clock() - self.started, 3)
-        if self.as_json:
-            typer.echo(json.dumps({"event": "result", **event, "seconds": seconds}, sort_keys=True))
-            return
-        state = "there already, intact" if event.get("made") is False else f"made in {seconds:.1f} s"
-        typer.echo(f"{str(product)!r}: {event['files']} files, {event['bytes']} bytes, {state}")
+        state = "there already, intact" if event.get("made") is False else f"made in {self.seconds:.1f} s"
+        lines = [f"{str(product)!r}: {event['files']} files, {event['bytes']} bytes, {state}"]
         for name, value in event["results"].items():
-            for text in value if name == "flags" else [f"{name}: {value}"]:
-                typer.echo(f"  {'flag: ' if name == 'flags' else ''}{text}")
+            lines += [f"  flag: {flag}" for flag in value] if name == "flags" else [f"  {name}: {value}"]
+        self.answer(event, lines)
+
+    def answer(self, event: dict[str, Any], lines: list[str]) -> None:
+        """End with the event for programs, or the lines for people."""
+        self.reporter.close()
+        if self.as_json:
+            lines = [json.dumps({"event": "result", **event, "seconds": self.seconds}, sort_keys=True)]
+        for line in lines:
+            typer.echo(line)
+
+    @property
+    def seconds(self) -> float:
+        return round(self.clock() - self.started, 3)
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Scan:
             counts = self.file[DATA][angles, start:stop]
         except OSError as error:
             raise ScanError(
-                f"{str(self.path)!r}: rows {start} to {stop - 1} cannot be read ({_first_line(error)}). "
+                f"{str(self.path)!r}: rows {start} to {stop - 1} cannot be read ({first_line(error)}). "
                 "The file is damaged: copy it again from where it was taken."
             ) from error
         return RawRows(counts, self.white[start:stop], self.dark[start:stop])
@@ -108,11 +108,12 @@ def open_scan(path: Path) -> Iterator[Scan]:
 
     Raises ScanError where the file is missing, truncated, not HDF5, or its datasets do not fit together.
     """
-    with _open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         yield _checked(path, file)
 
 
-def _open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path) -> h5py.File:
+    """Open a file to read. Raises ScanError where it is missing, truncated or not HDF5."""
     if not path.is_file():
         raise ScanError(f"{str(path)!r}: there is no such file. Check the name, and whether the copy arrived.")
     try:
@@ -127,13 +128,13 @@ def _open_hdf5(path: Path) -> h5py.File:
                 "It is another kind of file, or a copy that never got its beginning."
             ) from error
         raise ScanError(
-            f"{str(path)!r}: the HDF5 file cannot be opened ({_first_line(error)}). "
+            f"{str(path)!r}: the HDF5 file cannot be opened ({first_line(error)}). "
             "It is truncated or still being written: wait for the end of the scan, or copy it again."
         ) from error
 
 
 def _checked(path: Path, file: h5py.File) -> Scan:
-    data, white, dark = (_dataset(path, file, name) for name in (DATA, WHITE, DARK))
+    data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
     angles, rows, columns = data.shape
     if angles < FEWEST_ANGLES:
         raise ScanError(
@@ -167,17 +168,18 @@ def _mean_frame(path: Path, frames: h5py.Dataset) -> Floats:
             total += frames[i]
     except OSError as error:
         raise ScanError(
-            f"{str(path)!r}: {frames.name} cannot be read ({_first_line(error)}). The file is damaged: copy it again."
+            f"{str(path)!r}: {frames.name} cannot be read ({first_line(error)}). The file is damaged: copy it again."
         ) from error
     mean: Floats = (total / len(frames)).astype(np.float32)
     return mean
 
 
-def _dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset of frames. Raises ScanError where it is missing, damaged or something else."""
     try:
         found = file.get(name)
     except (KeyError, OSError, RuntimeError) as error:
-        raise ScanError(f"{str(path)!r}: {name} cannot be read ({_first_line(error)}). The file is damaged.") from error
+        raise ScanError(f"{str(path)!r}: {name} cannot be read ({first_line(error)}). The file is damaged.") from error
     if not isinstance(found, h5py.Dataset):
         raise ScanError(
             f"{str(path)!r}: the dataset {name} is missing. "
@@ -202,7 +204,7 @@ def _theta(path: Path, file: h5py.File, angles: int) -> tuple[npt.NDArray[np.flo
                 f"{angles} projections: which angle belongs to which projection is unknown."
             )
         return theta, ()
-    start, step, span = (_number(file, f"{ROTATION}/{name}") for name in ("rotation_start", "rotation_step", "range"))
+    start, step, span = (number(file, f"{ROTATION}/{name}") for name in ("rotation_start", "rotation_step", "range"))
     if step:
         stepped: npt.NDArray[np.float64] = (start or 0.0) + step * np.arange(angles, dtype=np.float64)
         return stepped, ("angles computed from rotation_start and rotation_step",)
@@ -214,7 +216,7 @@ def _theta(path: Path, file: h5py.File, angles: int) -> tuple[npt.NDArray[np.flo
 
 
 def _pixel_size_um(file: h5py.File) -> tuple[float | None, tuple[str, ...]]:
-    size_mm = _number(file, PIXEL_SIZE_MM)
+    size_mm = number(file, PIXEL_SIZE_MM)
     if size_mm is None:
         return None, ("no pixel size in the scan: values are per pixel",)
     smallest, largest = PLAUSIBLE_PIXEL_MM
@@ -223,7 +225,7 @@ def _pixel_size_um(file: h5py.File) -> tuple[float | None, tuple[str, ...]]:
     return size_mm * 1000, ()
 
 
-def _number(file: h5py.File, name: str) -> float | None:
+def number(file: h5py.File, name: str) -> float | None:
     """A number that the acquisition program wrote as a scalar, an array of one, or text; None where there is none."""
     found = file.get(name)
     if not isinstance(found, h5py.Dataset) or found.size != 1:
@@ -236,5 +238,6 @@ def _number(file: h5py.File, name: str) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of what HDF5 says, which says it at length."""
     return str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__

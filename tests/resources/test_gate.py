@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import pytest
@@ -24,7 +24,7 @@ from resources.errors import NotAllowedError, ServiceRefusedError, ServiceUnavai
 from resources.facilities import JobSpec
 from resources.facilities.nersc import Nersc
 from resources.facilities.superfacility import Superfacility
-from resources.gate import Beside, Gate
+from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus, NotFoundError
 from resources.ledger import Ledger
 from resources.owner import Owner
@@ -165,6 +165,21 @@ def test_the_message_of_a_refusal_does_not_carry_the_scans_name(desk: Desk, scan
         send(desk, scan)
     assert ScanId(scan).name not in str(refused.value)
     assert "gate" not in str(refused.value)
+
+
+def test_a_sidecar_beside_the_copy_on_site_counts_and_a_mount_that_is_gone_is_no_answer(
+    desk: Desk, scan: str, tmp_path: Path
+) -> None:
+    data832 = desk.beamline.places["data832"].model_copy(update={"mount": PurePosixPath(tmp_path / "data")})
+    watch = Watch(desk.globus, [desk.beamline.places["spot832"], data832], ".export-control")
+    with pytest.raises(ServiceUnavailableError, match="cannot be read at its mount here"):
+        watch(ScanId(scan))
+    (tmp_path / "data").mkdir()
+    assert watch(ScanId(scan)).sidecar is None
+    sidecar = tmp_path / "data" / "raw" / f"{scan}.export-control"
+    sidecar.parent.mkdir(parents=True)
+    sidecar.symlink_to("nowhere")
+    assert watch(ScanId(scan)).sidecar == "data832"
 
 
 # -- test files --------------------------------------------------------------------------------------------------
