@@ -26,10 +26,10 @@ demo: $(INSTALLED)    ## One scan, all the way, shown in the terminal; SCAN=some
 	@$(BIN)/als demo $${SCAN:+--scan "$$SCAN"}
 
 up: $(INSTALLED)      ## Keep the twin and Dagster's UI running until Ctrl-C
-	$(BIN)/als up
+	@$(BIN)/als up || test $$? -eq 130
 
 scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=some.h5 takes a real one
-	@$(BIN)/als scan $${SCAN:+--scan "$$SCAN"}
+	@$(BIN)/als measure $${SCAN:+--scan "$$SCAN"}
 
 test: $(INSTALLED)    ## All tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -29,7 +29,7 @@ LISTED_FOLDERS = 100
 _DESCRIPTIONS = {
     "files": "As many files as the manifest lists.",
     "size": "As many bytes as the manifest lists.",
-    "checksum": "Every file's checksum was compared on the way, and what with.",
+    "checksum": "Every byte's checksum was compared when it was copied or made; says with what.",
     "manifest": "The manifest beside it was written by the right version of the program, for this artifact.",
     "readable": "The pyramid opens, its levels halve exactly, and its coarsest level can be read.",
 }
@@ -92,8 +92,12 @@ def report(key: dg.AssetKey, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCh
 def of_checksums(receipt: TransferReceipt) -> Verdict:
     """Whether a checksum of every byte was compared on the way: Globus has skipped, or checksummed, all of them."""
     compared = receipt.files_skipped > 0 or receipt.bytes_checksummed >= receipt.bytes
-    detail = f"{receipt.verified_by}; {receipt.bytes_checksummed} of {receipt.bytes} bytes checksummed"
-    return Verdict("checksum", bool(receipt.verified_by) and compared, f"{detail}, {receipt.files_skipped} files equal")
+    detail = f"{receipt.verified_by}; {receipt.bytes_checksummed} of {receipt.bytes} bytes, with the manifest's own"
+    if receipt.files_skipped:
+        detail += f"; {receipt.files_skipped} files were equal already"
+    if receipt.reused:
+        detail += f". That was when it was copied, on {receipt.completed:%Y-%m-%d %H:%M} UTC; it was not read again now"
+    return Verdict("checksum", bool(receipt.verified_by) and compared, detail)
 
 
 def of_checksums_of(receipt: TransferReceipt, copy: Location, manifest: Manifest, clock: Clock) -> Verdict:
@@ -102,7 +106,7 @@ def of_checksums_of(receipt: TransferReceipt, copy: Location, manifest: Manifest
     Globus skips a file that an attempt before has left equal to its source, and then does not look at the checksum that
     it was given: a source that was damaged would pass at the second attempt. Such a copy is read again here.
     """
-    if receipt.task_id is None or receipt.files_skipped == 0:
+    if receipt.task_id is None or receipt.files_skipped == 0 or receipt.reused:
         return of_checksums(receipt)
     skipped = f"{receipt.files_skipped} files were equal to their source already"
     if copy.place.mount is None:

@@ -41,18 +41,31 @@ def of_copy(copy: Copy, key: PartitionKey, files: int, size_bytes: int, seconds:
 def of_transfer(receipt: TransferReceipt) -> Metadata:
     """Globus' side of a copy."""
     return {
+        **_found(receipt.reused),
         "globus_task": dg.MetadataValue.text(receipt.task_id or "none: equal content lay there"),
         "checksum_evidence": dg.MetadataValue.text(receipt.verified_by),
         "transfer_seconds": dg.MetadataValue.float(receipt.seconds),
-        "transfer_rate_bytes_per_second": dg.MetadataValue.int(receipt.effective_bytes_per_second),
+        **_rate(receipt),
         "transfer_faults": dg.MetadataValue.int(receipt.faults),
         **interval(receipt.requested, receipt.completed),
     }
 
 
+def _found(reused: bool) -> Metadata:
+    what = "found as it was made before; nothing was sent, and what is said below is of that time"
+    return {"this_run": dg.MetadataValue.text(what)} if reused else {}
+
+
+def _rate(receipt: TransferReceipt) -> Metadata:
+    # Globus tells times in whole seconds: of a copy that took less than one there is no rate.
+    rate = receipt.effective_bytes_per_second
+    return {"transfer_rate_bytes_per_second": dg.MetadataValue.int(rate)} if receipt.seconds >= 1 else {}
+
+
 def of_job(job: JobResult) -> Metadata:
     """The facility's side of a product."""
     known: dict[str, dg.MetadataValue[Any]] = {
+        **_found(job.reused),
         "job_id": dg.MetadataValue.text(job.job_id),
         "job_state": dg.MetadataValue.text(job.state),
         "stage_seconds": dg.MetadataValue.json(job.stage_seconds),

@@ -161,13 +161,22 @@ def raw_key(context: dg.AssetExecutionContext) -> PartitionKey:
 
 
 def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
-    """The partition of this run. Raises dg.Failure for a key that stands for no scan: the UI lets people type any."""
+    """The partition of this run. Raises dg.Failure where there is none, or one that stands for no scan.
+
+    The UI lets people type any key, and execute an asset's checks without one.
+    """
+    if not context.has_partition_key:
+        raise dg.Failure(
+            description="No scan was chosen. Checks are made when a copy is made: materialize the asset for a scan.",
+            allow_retries=False,
+        )
     try:
         return PartitionKey.parse(context.partition_key)
     except InvalidPartitionKeyError as error:
         raise dg.Failure(
             description=f"{error}. A partition is a scan's path below raw/ without .h5, such as "
-            "BLS-00564_user/20260101_120000_sample, or that and @label. Delete this one.",
+            "BLS-00564_user/20260101_120000_sample, or that, @ and a label. Delete this one on the asset's page "
+            "(Partitions, three dots, Delete partitions).",
             allow_retries=False,
         ) from error
 

@@ -59,8 +59,9 @@ def remote_step(context: dg.AssetExecutionContext, remote: Remote) -> Iterator[P
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait_s) from error
     except FileNotFoundError as error:
         remote.release_open()
+        seen = str(error) if error.filename is None else f"{error.filename} is not there"
         raise dg.Failure(
-            description=f"{error.filename or error} is not there: what this is made of was never made, or was removed. "
+            description=f"{seen}: what this is made of was never made, or was removed. "
             "Materialize the assets before this one first.",
             metadata={"error": type(error).__name__},
             allow_retries=False,
@@ -77,13 +78,15 @@ def remote_step(context: dg.AssetExecutionContext, remote: Remote) -> Iterator[P
             if _status(context) in _TERMINATED:
                 _cancel(context, remote)
             else:
-                remote.release_open()
+                for left in remote.release_open():
+                    context.log.info(f"The run ends here: {left} goes on, and the next run attaches to it.")
         raise
 
 
 def _cancel(context: dg.AssetExecutionContext, remote: Remote) -> None:
     try:
-        remote.cancel_open()
+        for ended in remote.cancel_open():
+            context.log.info(f"The run was terminated: {ended} was cancelled.")
     except PlatformError as error:
         # The run ends as canceled all the same; what could not be ended stays in the ledger, for the next run to find.
         context.log.error(f"not everything could be cancelled: {error}")

@@ -116,7 +116,7 @@ class PartitionKey:
         if self.label is None:
             return
         if not _LABEL.fullmatch(self.label):
-            raise InvalidPartitionKeyError(f"label {self.label!r}: 1 to 32 of lower-case letters, digits and '-'")
+            raise InvalidPartitionKeyError(f"label {self.label!r}: must be 1 to 32 lower-case letters, digits and '-'")
         if self.label in RESERVED_LABELS:
             raise InvalidPartitionKeyError(f"label {self.label!r} is reserved, as are {sorted(RESERVED_LABELS)}")
 

@@ -82,6 +82,8 @@ class TransferReceipt:
     seconds: float
     effective_bytes_per_second: int
     faults: int
+    reused: bool = False
+    """It was copied before, as said here, and lies there still: nothing was sent or read now."""
 
     def to_json(self) -> dict[str, Any]:
         return _json(asdict(self))
@@ -102,7 +104,7 @@ class DeleteReceipt:
         return _json(asdict(self))
 
 
-def transfer_receipt(request: CopyRequest, record: Record) -> TransferReceipt:
+def transfer_receipt(request: CopyRequest, record: Record, *, reused: bool = False) -> TransferReceipt:
     """The receipt of a copy that succeeded, out of its record in the ledger."""
     evidence = record.evidence or {}
     adopted = int(evidence.get("adopted_files") or 0)
@@ -125,6 +127,7 @@ def transfer_receipt(request: CopyRequest, record: Record) -> TransferReceipt:
         seconds=(completed - requested) / timedelta(seconds=1),
         effective_bytes_per_second=int(evidence.get("effective_bytes_per_second") or 0),
         faults=int(evidence.get("faults") or 0),
+        reused=reused,
     )
 
 

@@ -9,10 +9,15 @@ class PlatformError(Exception):
     """A failure that people are shown: what was seen, what it means, what to do."""
 
     def __init__(self, *, seen: str, meaning: str, remedy: str) -> None:
-        super().__init__(f"{seen}. {meaning}. {remedy}.")
+        super().__init__(" ".join(text.rstrip(". ") + "." for text in (seen, _capital(meaning), _capital(remedy))))
         self.seen = seen
         self.meaning = meaning
         self.remedy = remedy
+
+
+def _capital(text: str) -> str:
+    """The first letter as a sentence has it; ``seen`` may begin with a name, which stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 class ServiceUnavailableError(PlatformError):

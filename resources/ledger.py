@@ -71,7 +71,7 @@ class Ledger:
                 raise OtherSettingsError(
                     seen=f"{key.asset} of {key.partition} was started with other {what} ({other.name}, {other.state})",
                     meaning="two different results must not share a path",
-                    remedy="for other settings use a label: run the partition <scan>@<label>"
+                    remedy="for other settings use a label of its own: run the partition <scan>@<another label>"
                     if what == "settings"
                     else "look at why the input changed; nothing is done with it until then",
                 )

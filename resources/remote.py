@@ -116,6 +116,13 @@ class Attempt:
     resumed: bool
     missing_since: datetime | None = None
     outcome: Record | PlatformError | None = None
+    reused: bool = False
+    """It had succeeded before, its result is there, and nothing was started."""
+
+    @property
+    def said(self) -> str:
+        """What it is, and how its service knows it."""
+        return f"{self.work.describe()} [{self.record.handle or 'not submitted yet'}]"
 
 
 class Remote:
@@ -142,7 +149,8 @@ class Remote:
         claim = self._ledger.claim(key, self._owner, self._clock.now())
         if isinstance(claim, AlreadyDone):
             if intact(claim.record):
-                return Attempt(work, key, patience, claim.record, owned=False, resumed=True, outcome=claim.record)
+                done = claim.record
+                return Attempt(work, key, patience, done, owned=False, resumed=True, outcome=done, reused=True)
             claim = self._ledger.claim(key, self._owner, self._clock.now(), redo=True)
         if not isinstance(claim, Claimed):
             return Attempt(work, key, patience, claim.record, owned=False, resumed=True)
@@ -178,15 +186,17 @@ class Remote:
                 self._clock.sleep(interval.total_seconds())
                 interval = min(interval * 1.5, max(a.patience.longest_poll for a in waiting))
 
-    def cancel_open(self) -> None:
-        """End what this worker owns, at its service and in the ledger: a person has terminated the run.
+    def cancel_open(self) -> list[str]:
+        """End what this worker owns, at its service and in the ledger: a person has terminated the run. Says what.
 
         What cannot be ended now is let go, and the first error is raised when all the rest has been ended.
         """
+        ended: list[str] = []
         failures: list[PlatformError] = []
         for attempt in self._open():
             try:
                 self._cancel(attempt)
+                ended.append(attempt.said)
             except EpochLostError:
                 attempt.owned = False  # another worker has it, and goes on with it
             except PlatformError as error:
@@ -194,11 +204,14 @@ class Remote:
                 self._release(attempt)
         if failures:
             raise failures[0]
+        return ended
 
-    def release_open(self) -> None:
-        """Let go what this worker owns and has not seen end: the next run attaches to it without waiting."""
-        for attempt in self._open():
+    def release_open(self) -> list[str]:
+        """Let go what this worker owns and has not seen end: the next run attaches to it without waiting. Says what."""
+        left = self._open()
+        for attempt in left:
             self._release(attempt)
+        return [attempt.said for attempt in left]
 
     def _open(self) -> list[Attempt]:
         return [attempt for attempt in self._begun if attempt.owned and attempt.record.in_flight]

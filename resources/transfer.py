@@ -124,7 +124,8 @@ class Transfer:
 
     def finish(self, pending: PendingCopy, pulse: Pulse) -> TransferReceipt:
         """Wait for the end. Raises WorkFailedError, DeadlineExceededError, WorkLostError or EpochLostError."""
-        return transfer_receipt(pending.request, self._remote.finish(pending.attempt, pulse))
+        record = self._remote.finish(pending.attempt, pulse)
+        return transfer_receipt(pending.request, record, reused=pending.attempt.reused)
 
     def finish_each(
         self, pending: Sequence[PendingCopy], pulse: Pulse
@@ -134,7 +135,10 @@ class Transfer:
         for attempt in self._remote.finish_each([copy.attempt for copy in pending], pulse):
             copy, outcome = by_attempt[id(attempt)], attempt.outcome
             if outcome is not None:
-                yield copy, outcome if isinstance(outcome, PlatformError) else transfer_receipt(copy.request, outcome)
+                if isinstance(outcome, Record):
+                    yield copy, transfer_receipt(copy.request, outcome, reused=attempt.reused)
+                else:
+                    yield copy, outcome
 
     def copy(self, request: CopyRequest, key: WorkKey, pulse: Pulse) -> TransferReceipt:
         """Begin and finish one copy."""

@@ -15,6 +15,7 @@ from sensors.arrivals import Complete
 from sensors.follow_up import Arrived
 
 ARRIVAL, REASON = "arrival", "reason"
+_DECIDED = {Reason.WAITING_FOR_RAW: "Waits for", Reason.ABORTED: "Only kept at"}
 KEYS_A_QUERY = 1_000
 """About 10 ms each at 50,000 scans, whether or not they are known; all that are known would be 200 ms."""
 _OBSERVATIONS_A_SCAN = 4
@@ -52,7 +53,7 @@ def decision_record(asset: dg.AssetKey, key: str, facility: str, decision: Decis
     return dg.AssetObservation(
         asset,
         partition=key,
-        description=f"Not sent through {facility} now: {decision.detail}",
+        description=f"{_DECIDED.get(decision.reason, 'Not sent through')} {facility}: {decision.detail}",
         metadata={
             REASON: dg.MetadataValue.text(str(decision.reason)),
             "decision": dg.MetadataValue.text(str(decision)),

@@ -22,6 +22,8 @@ ROUTED_A_TICK = 50
 WAITING_AT_MOST = 500
 WAIT_AT_MOST = timedelta(days=7)
 """A scan whose raw copy never comes must not fill the list: after so long the branch is a person's to backfill."""
+USUAL_WAIT = timedelta(minutes=2)
+"""A scan that is being ingested is nothing to speak of for so long."""
 _SWITCHES_AT_MOST = 20
 
 
@@ -32,6 +34,10 @@ class Waiting(BaseModel):
 
     reason: Reason
     since: float
+
+    def is_news(self, now: float) -> bool:
+        """Whether it waits for longer than every scan does, and nobody has been told."""
+        return self.reason is not Reason.WAITING_FOR_RAW and now - self.since >= USUAL_WAIT.total_seconds()
 
 
 class RouterMemory(BaseModel):
@@ -110,10 +116,10 @@ def decide(
             _send_on(beamline, facility, destination, key, ready, routing)
             del waiting[key]
         elif key not in ready.ingested and now - waits.since > WAIT_AT_MOST.total_seconds():
-            routing.observe[key] = _still_waiting(f"not in {WAIT_AT_MOST.days} days: backfill the branch when it is")
+            routing.observe[key] = _still_waiting(f"after {WAIT_AT_MOST.days} days: backfill the branch when it is")
             del waiting[key]
-        elif key not in ready.ingested and waits.reason is not Reason.WAITING_FOR_RAW:
-            routing.observe[key] = _still_waiting("not yet: the branch starts when it is")
+        elif key not in ready.ingested and waits.is_news(now):
+            routing.observe[key] = _still_waiting("yet: the branch starts when it is")
             waiting[key] = waits.model_copy(update={"reason": Reason.WAITING_FOR_RAW})
     routing.memory = memory.model_copy(update={"waiting": waiting, "ticked": now})
     return routing
@@ -158,4 +164,4 @@ def _allowed(beamline: Beamline, destination: Place, key: str, ready: Ready) -> 
 
 
 def _still_waiting(how: str) -> Decision:
-    return Decision.no(Reason.WAITING_FOR_RAW, f"its first copy on site is verified {how}")
+    return Decision.no(Reason.WAITING_FOR_RAW, f"its first copy on site is not verified {how}")

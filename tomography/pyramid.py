@@ -145,7 +145,9 @@ def _write(stack: Stack, build: Build, pool: Executor, reporter: Reporter) -> di
         finest.filled(stop - start)
         reporter.progress("pyramid", stop, slices, "slices")
     finest.finish()
-    limits = picture.contrast_limits(finest.coarsest)
+    # Those of the stack's own picture, so that the two look alike.
+    middle = stack.read(slices // 2)
+    limits = picture.contrast_limits(middle)
     # The metadata comes last: before it is there, no reader takes the directory for an image.
     documents = ome.documents(stack.directory.name, shapes, stack.pixel_size_um, finest.coarsest, limits)
     build.record([build.write(name, content) for name, content in documents])
@@ -156,5 +158,5 @@ def _write(stack: Stack, build: Build, pool: Executor, reporter: Reporter) -> di
         "dtype": "float32",
         "levels": len(shapes),
         "contrast_limits": list(limits),
-        "thumbnail_png": picture.thumbnail(picture.grey(stack.read(slices // 2), limits)),
+        "thumbnail_png": picture.thumbnail(picture.grey(middle, limits)),
     }

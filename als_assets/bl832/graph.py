@@ -81,7 +81,7 @@ def build(beamline: Beamline) -> Graph:
                 f"{beamline.name}_{name}_again",
                 selection=[asset_key(beamline, copy) for copy in branch.products],
                 description=f"A scan reconstructed again at {name} with other settings, under a label: "
-                "run the partition <scan>@<label>. The result lies beside the first one.",
+                "run the partition `<scan>@<label>`. The result lies beside the first one.",
                 tags={"als/branch": name},
             )
         )

@@ -70,12 +70,16 @@ class JobResult(BaseModel):
     """Paths of standard output and standard error at the facility."""
     log_tail: str
     manifests: dict[Artifact, Manifest]
+    reused: bool = False
+    """It ran before, as said here, and its outputs lie there still: nothing was submitted now."""
 
     @classmethod
-    def from_evidence(cls, evidence: dict[str, Any], manifests: dict[Artifact, Manifest]) -> "JobResult":
+    def from_evidence(
+        cls, evidence: dict[str, Any], manifests: dict[Artifact, Manifest], *, reused: bool = False
+    ) -> "JobResult":
         """The result as the ledger keeps it (``JobEvidence``), with the manifests, which the ledger does not keep."""
         known = {name: evidence[name] for name in cls.model_fields if name in evidence}
-        return cls.model_validate({**known, "manifests": manifests})
+        return cls.model_validate({**known, "manifests": manifests, "reused": reused})
 
 
 class Facility(Protocol):

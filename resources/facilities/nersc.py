@@ -75,7 +75,8 @@ class Nersc:
     def finish(self, attempt: Attempt, pulse: Pulse) -> JobResult:
         record = self._remote.finish(attempt, pulse)
         assert isinstance(attempt.work, _Work)  # noqa: S101 - begin made it
-        return JobResult.from_evidence(record.evidence or {}, attempt.work.manifests_of(record))
+        manifests = attempt.work.manifests_of(record)
+        return JobResult.from_evidence(record.evidence or {}, manifests, reused=attempt.reused)
 
     # -- single calls --------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def test_a_scan_that_changed_after_its_announcement_is_not_copied(platform):
         file.write(b", and more")
     said = platform.failure(key, RAW)
     assert "it has changed since it was announced" in said
-    assert "nothing of it is copied or deleted until a person has looked at it" in said
+    assert "Nothing of it is copied or deleted until a person has looked at it" in said
     assert platform.materialized(key, [RAW]) == set()
     assert sent(platform) == 0
 

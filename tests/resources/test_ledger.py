@@ -179,7 +179,7 @@ def test_what_has_ended_cannot_end_again(ledger: Ledger) -> None:
 def test_other_settings_are_refused_while_work_is_in_flight_and_after_it_succeeded(ledger: Ledger) -> None:
     other = replace(KEY, settings="other")
     record = claimed(ledger)
-    with pytest.raises(OtherSettingsError, match="@<label>"):
+    with pytest.raises(OtherSettingsError, match="@<another label>"):
         ledger.claim(other, ME, NOW)
     ledger.finish(record, WorkState.SUCCEEDED, {}, NOW)
     with pytest.raises(OtherSettingsError, match="other settings"):

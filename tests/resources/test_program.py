@@ -64,7 +64,7 @@ def test_a_program_that_refuses_says_why_in_its_own_words(tmp_path: Path) -> Non
 
 
 def test_a_program_that_takes_too_long_is_ended_and_that_is_said(tmp_path: Path) -> None:
-    with pytest.raises(WorkFailedError, match="it took longer than it was given"):
+    with pytest.raises(WorkFailedError, match="It took longer than it was given"):
         run_program(["phantom", str(tmp_path / "a.h5"), *LARGE], limit=timedelta(seconds=1), progress=nothing)
     assert programs(str(tmp_path / "a.h5")) == []
 

@@ -124,7 +124,7 @@ def test_an_accepted_change_is_the_file_from_then_on(standings: Standings) -> No
     ],
 )
 def test_a_person_who_decides_says_why(standings: Standings, decide: Callable[[Standings], None]) -> None:
-    with pytest.raises(NoNoteError, match="say why"):
+    with pytest.raises(NoNoteError, match="Say why"):
         decide(standings)
     assert standings.of(SCAN) == Standing()
 

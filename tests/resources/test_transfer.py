@@ -71,7 +71,8 @@ def test_the_same_copy_again_moves_nothing_and_has_the_same_receipt(desk: Desk, 
     request = desk.scan("again/a.h5", CONTENT)
     first = desk.copy(request)
     before = tasks(twin)
-    assert desk.but(run_id="later").copy(request) == first
+    assert desk.but(run_id="later").copy(request) == replace(first, reused=True)
+    assert not first.reused
     assert tasks(twin) == before
 
 
@@ -165,7 +166,7 @@ def test_equal_content_that_can_be_read_from_here_is_adopted_and_nothing_is_sent
     assert (receipt.task_id, receipt.files_skipped, receipt.bytes) == (None, 1, len(CONTENT))
     assert receipt.verified_by == "sha256, read again at the destination"
     assert tasks(twin) == before
-    assert desk.but(run_id="later").copy(request) == receipt
+    assert desk.but(run_id="later").copy(request) == replace(receipt, reused=True)
 
 
 def test_of_equal_files_and_missing_ones_only_the_missing_are_sent(desk: Desk) -> None:

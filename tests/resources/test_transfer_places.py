@@ -48,7 +48,7 @@ def test_a_look_at_a_file_gives_size_and_time_in_whole_seconds(desk: Desk) -> No
 
 
 def test_a_look_at_nothing_is_an_error_that_says_so(desk: Desk) -> None:
-    with pytest.raises(NotFoundError, match="nothing lies there"):
+    with pytest.raises(NotFoundError, match="Nothing lies there"):
         desk.transfer.stat(desk.raw("spot832", "looks/nothing.h5"))
 
 

@@ -18,7 +18,7 @@ from sensors import routers
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
 from sensors.routers import GRACE_S, router_sensor
-from sensors.routing import WAITING_AT_MOST, RouterMemory, Waiting
+from sensors.routing import USUAL_WAIT, WAITING_AT_MOST, RouterMemory, Waiting
 from sensors.testing import Daemon, Stage
 
 SENSOR = "bl832_route_to_nersc"
@@ -109,6 +109,9 @@ def test_a_new_scan_is_routed_once(beamtime: Beamtime) -> None:
 
 def test_a_scan_waits_for_its_raw_copy_and_is_then_routed(beamtime: Beamtime) -> None:
     beamtime.arrive("a/a.h5", ingested=False)
+    assert beamtime.ticks(3) == []
+    assert beamtime.observed == []
+    beamtime.clock.sleep(USUAL_WAIT.total_seconds())
     assert beamtime.ticks(3) == []
     assert beamtime.observed == [("a/a", "waiting-for-the-raw-copy")]
     beamtime.ingest("a/a.h5")

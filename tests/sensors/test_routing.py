@@ -49,13 +49,16 @@ def test_a_new_scan_whose_raw_copy_is_there_runs(beamline: Beamline) -> None:
     assert (routing.run, routing.observe, routing.memory.waiting) == (["a/a"], {}, {})
 
 
-def test_a_new_scan_without_its_raw_copy_waits_and_that_is_observed_once(beamline: Beamline) -> None:
-    first = decide(beamline, "nersc", RouterMemory(), [arrived("a/a")], Ready(), NOW)
-    assert reasons(first) == {"a/a": Reason.WAITING_FOR_RAW}
-    second = decide(beamline, "nersc", first.memory, [], Ready(), NOW + 1)
-    assert reasons(second) == {}
-    third = decide(beamline, "nersc", second.memory, [], Ready(ingested={"a/a"}), NOW + 2)
-    assert (third.run, third.memory.waiting) == (["a/a"], {})
+def test_a_new_scan_without_its_raw_copy_waits_and_after_a_while_that_is_observed_once(beamline: Beamline) -> None:
+    routing = decide(beamline, "nersc", RouterMemory(), [arrived("a/a")], Ready(), NOW)
+    assert reasons(routing) == {}
+    said = []
+    for later in (60, 119, 120, 121, 600):
+        routing = decide(beamline, "nersc", routing.memory, [], Ready(), NOW + later)
+        said.append(reasons(routing))
+    assert said == [{}, {}, {"a/a": Reason.WAITING_FOR_RAW}, {}, {}]
+    routing = decide(beamline, "nersc", routing.memory, [], Ready(ingested={"a/a"}), NOW + 601)
+    assert (routing.run, routing.memory.waiting) == (["a/a"], {})
 
 
 @pytest.mark.parametrize("arrival", [Arrival.ADOPTED, Arrival.REPAIR])
