@@ -47,9 +47,8 @@ def start_afresh(state: Path) -> None:
         (state / MARK).touch()
 
 
-def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, limit_s: float) -> int:
+def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, complete_at: float, limit_s: float) -> int:
     """Show a scan's way until it is over; 0 if every asset is there and every check passed, else 1."""
-    complete_at = clock.now().timestamp()
     environment = {**os.environ, **stack.environment}
     view = ScanView.of(compose(load_settings(chosen_deployment(environment), environment)), ScanId(path).key)
     with dg.DagsterInstance.from_config(str(stack.dagster_home)) as instance:
@@ -59,10 +58,16 @@ def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, limit
     if view.succeeded:
         console.print(verdict(view, complete_at), soft_wrap=True)
         return 0
-    for error in view.errors or [f"not all assets were there after {limit_s:.0f} s"]:
+    for error in view.errors or [_why_not(view, limit_s)]:
         console.print(error, style="bold red", markup=False, highlight=False, soft_wrap=True)
     console.print(f"logs: {stack.state}/dagster.log and twin.log", highlight=False, soft_wrap=True)
     return 1
+
+
+def _why_not(view: ScanView, limit_s: float) -> str:
+    if view.kept:
+        return f"the scan is not whole: {view.not_whole}. Its raw file is kept; nothing is made of it by itself."
+    return f"not all assets were there after {limit_s:.0f} s"
 
 
 def _watch(
@@ -70,7 +75,7 @@ def _watch(
 ) -> None:
     lines = Lines(console)
     with Live(live(view, 0), console=console, transient=True, auto_refresh=False) as screen:
-        while not (view.succeeded or view.failed):
+        while not (view.succeeded or view.failed or view.kept):
             waited_s = clock.now().timestamp() - began
             if waited_s > limit_s:
                 return

@@ -11,6 +11,8 @@ from typing import Any
 
 import dagster as dg
 
+from als_assets.checks import WHOLE
+
 _PAGE = 500
 _PARTITION_TAG = "dagster/partition"
 _WILL_RETRY_TAG = "dagster/will_retry"
@@ -36,6 +38,8 @@ class AssetView:
     recorded: float = 0.0
     """When it was materialized, in seconds since 1970."""
     checks: dict[str, bool] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    """What each check said."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class ScanView:
     partition: str
     assets: dict[dg.AssetKey, AssetView]
     expected_checks: set[dg.AssetCheckKey]
+    raw_copies: set[dg.AssetKey]
+    """Those that are made of every scan, also of one that is not whole."""
     _failures: dict[str, list[str]] = field(default_factory=dict)
     _ended: dict[str, list[str]] = field(default_factory=dict)
     _cursors: dict[str, str | None] = field(default_factory=dict)
@@ -53,10 +59,12 @@ class ScanView:
     def of(cls, definitions: dg.Definitions, partition: str) -> "ScanView":
         """The view of a scan in this graph, before anything is known."""
         graph = definitions.resolve_asset_graph()
+        tags = {key: graph.get(key).tags for key in graph.toposorted_asset_keys}
         return cls(
             partition=partition,
-            assets={key: AssetView(key) for key in graph.toposorted_asset_keys},
+            assets={key: AssetView(key) for key in tags},
             expected_checks=set(graph.asset_check_keys),
+            raw_copies={key for key, said in tags.items() if said["artifact"] == "raw" and said["role"] != "scratch"},
         )
 
     def refresh(self, instance: dg.DagsterInstance) -> None:
@@ -82,6 +90,18 @@ class ScanView:
     def failed(self) -> bool:
         """A run ended badly and no other will take its place."""
         return bool(self._ended)
+
+    @property
+    def not_whole(self) -> str | None:
+        """What is missing in the scan; None where nothing is, or where that is not known yet."""
+        said = (asset.details[WHOLE] for asset in self.assets.values() if asset.checks.get(WHOLE) is False)
+        return next(said, None)
+
+    @property
+    def kept(self) -> bool:
+        """It is not whole, and what is done with such a scan by itself is done: its raw copies are there."""
+        copies = [asset for asset in self.assets.values() if asset.key in self.raw_copies]
+        return self.not_whole is not None and all(asset.progress is Progress.DONE for asset in copies)
 
     @property
     def errors(self) -> list[str]:
@@ -116,7 +136,9 @@ class ScanView:
             self._materialized(self.assets[event.asset_key], entry)
         elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            self.assets[evaluation.asset_key].checks[evaluation.check_name] = evaluation.passed
+            asset = self.assets[evaluation.asset_key]
+            asset.checks[evaluation.check_name] = evaluation.passed
+            asset.details[evaluation.check_name] = str(evaluation.metadata["detail"].value)
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
             self._failures.setdefault(entry.run_id, []).append(_why(event))
             self._mark(str(event.step_key), Progress.FAILED)

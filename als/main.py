@@ -1,10 +1,12 @@
 """The commands of ``als``.
 
-Belongs here: arguments and exit codes. Does not: work, which is in the modules beside this one and in the platform.
+Belongs here: the commands that run the twin and Dagster, and how every command ends.
+Does not: work, which is in the modules beside this one and in the platform.
 """
 
 import os
 import signal
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -12,22 +14,41 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from als import scans
 from als import stack as stacks
+from als.connection import NothingRunsError
+from als.options import DEMO_STATE, UP_STATE, StateDir
 from resources.clock import SystemClock
-from resources.settings import PROJECT
+from resources.errors import PlatformError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The data platform of ALS beamline 8.3.2.")
+app.command("new-scan")(scans.new_scan)
+app.add_typer(scans.app, name="scan")
 
 DEMO_ROWS, DEMO_COLUMNS, DEMO_ANGLES = 256, 512, 361
-UP_STATE, DEMO_STATE = PROJECT / "var" / "up", PROJECT / "var" / "demo"
 
-StateDir = Annotated[Path, typer.Option("--state", help="Where the twin and Dagster keep everything.")]
 ScanFile = Annotated[
     Path | None,
     typer.Option("--scan", exists=True, dir_okay=False, help="A finished scan; else a phantom."),
 ]
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+REFUSALS = (stacks.StackError, NothingRunsError, PlatformError, ValueError)
 console = Console()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("als-data-platform"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """The data platform of ALS beamline 8.3.2."""
 
 
 @app.command()
@@ -47,15 +68,21 @@ def demo(
     clock = SystemClock()
     console.print("starting the twin and Dagster ...")
     with stacks.running(state, clock, ui_port=stacks.UI_PORT, twin_port=stacks.TWIN_PORT) as stack:
-        console.print(f"Dagster's UI is at {stack.ui_url} while this runs; the beamline measures a scan ...")
-        path = measure(state, scan)
-        raise typer.Exit(follow_one(stack, path, console, clock, limit_s=limit_s))
+        console.print(
+            f"Dagster's UI is at {stack.ui_url} while this runs; the beamline measures a scan ...", soft_wrap=True
+        )
+        path = _measure(state, scan)
+        complete_at = clock.now().timestamp()
+        scans.new_scan([announced(path)], state=state)
+        raise typer.Exit(follow_one(stack, path, console, clock, complete_at=complete_at, limit_s=limit_s))
 
 
 @app.command()
 def up(
     state: StateDir = UP_STATE,
-    port: Annotated[int, typer.Option(help="Of Dagster's UI; a free one where it is in use.")] = stacks.UI_PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of Dagster's UI; a free one where it is in use.")
+    ] = stacks.UI_PORT,
 ) -> None:
     """Keep the twin and Dagster running, with the sensors on, until Ctrl-C."""
     clock = SystemClock()
@@ -74,12 +101,28 @@ def up(
 
 
 @app.command()
-def scan(scan: ScanFile = None, state: StateDir = UP_STATE) -> None:
-    """Let one more scan arrive on spot832 of the twin that is up."""
-    console.print(f"measured {measure(state.resolve(), scan)}", soft_wrap=True, highlight=False)
+def measure(
+    scan: ScanFile = None,
+    state: StateDir = UP_STATE,
+    silent: Annotated[
+        bool, typer.Option("--silent", help="Do not announce it: the sensor has to find it by itself.")
+    ] = False,
+) -> None:
+    """Let the simulated beamline of the twin that is up measure one more scan, and announce it."""
+    state = state.resolve()
+    stacks.must_run(state)
+    path = _measure(state, scan)
+    console.print(f"measured {path}", soft_wrap=True, highlight=False, markup=False)
+    if not silent:
+        scans.new_scan([announced(path)], state=state)
 
 
-def measure(state: Path, scan: Path | None) -> str:
+def announced(path: str) -> str:
+    """A path below raw/ as the acquisition program names it."""
+    return f"/global/raw/{path}"
+
+
+def _measure(state: Path, scan: Path | None) -> str:
     """Let the simulated beamline measure a phantom, or write a finished scan; its path below raw/."""
     phantom = ["--rows", str(DEMO_ROWS), "--columns", str(DEMO_COLUMNS), "--angles", str(DEMO_ANGLES)]
     source = phantom if scan is None else ["--source", str(scan.resolve()), "--text", scan.stem]
@@ -94,7 +137,7 @@ def main() -> None:
         signal.signal(number, _end)
     try:
         app()
-    except (stacks.StackError, ValueError) as error:
+    except REFUSALS as error:
         Console(stderr=True).print(f"als: {error}", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
 

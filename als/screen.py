@@ -56,7 +56,14 @@ class Lines:
     def show(self, view: ScanView, waited_s: float) -> None:
         for asset in view.assets.values():
             files, size_bytes, seconds = _amounts(asset)
-            amounts = f"{files} files, {size_bytes}, {seconds} s" if asset.progress is Progress.DONE else asset.news
+            amounts = (
+                ", ".join(
+                    f"{amount}{unit}"
+                    for amount, unit in ((files, " file(s)"), (size_bytes, ""), (seconds, " s"))
+                    if amount and asset.progress is Progress.DONE
+                )
+                or asset.news
+            )
             line = f"{_name(asset)}: {asset.progress.value} {amounts}".rstrip()
             if self.said.get(_name(asset), f"{_name(asset)}: {Progress.WAITING.value}") != line:
                 self.said[_name(asset)] = line
@@ -94,6 +101,7 @@ def verdict(view: ScanView, complete_at: float) -> Text:
         _against(ended - complete_at, PROMISED_S),
         " after the file was complete; of these our own overhead was ",
         _against(ours, PROMISED_OVERHEAD_S),
+        ": runs that start, sensors that look every few seconds, and what the column 'ours' counts",
     )
 
 
@@ -113,7 +121,7 @@ def _amounts(asset: AssetView) -> tuple[str, str, str]:
     found = asset.metadata
     if not found:
         return "", "", ""
-    size_bytes = found.get("bytes", found.get("size_bytes", 0))
+    size_bytes = found.get("bytes", 0)
     seconds = f"{found['seconds']:.1f}" if "seconds" in found else ""
     return str(found.get("files", 1)), size(float(size_bytes)), seconds
 

@@ -5,6 +5,7 @@ Does not: what they do, or showing it (follow).
 """
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from als.connection import ENVIRONMENT
 from beamlines.places import Store
 from resources.clock import Clock
 from resources.settings import DEPLOYMENT_VARIABLE, PROJECT, STATE_VARIABLE, load_settings
@@ -45,11 +47,25 @@ class Stack:
     state: Path
     ui_url: str
     twin_url: str
-    environment: Mapping[str, str]
 
     @property
     def dagster_home(self) -> Path:
         return self.state / "dagster"
+
+    @property
+    def added(self) -> Mapping[str, str]:
+        """What its processes have in their environment beside that of the command that started them."""
+        return {
+            STATE_VARIABLE: str(self.state),
+            DEPLOYMENT_VARIABLE: str(TWIN),
+            "ALS_TWIN_URL": self.twin_url,
+            "ALS_UI_URL": self.ui_url,
+            "DAGSTER_HOME": str(self.dagster_home),
+        }
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, **self.added, "PYTHONUNBUFFERED": "1", _MARK: str(self.state)}
 
 
 @contextmanager
@@ -62,8 +78,9 @@ def running(state: Path, clock: Clock, *, ui_port: int, twin_port: int) -> Itera
     with alone(state):
         end_all(state)  # what a killed `als` has left
         twin_port, ui_port = _free(twin_port), _free(ui_port)
-        stack = _stack(state, ui_port=ui_port, twin_port=twin_port)
+        stack = Stack(state, f"http://{HOST}:{ui_port}", f"http://{HOST}:{twin_port}")
         stack.dagster_home.mkdir(exist_ok=True)
+        (state / ENVIRONMENT).write_text(json.dumps(stack.added, indent=1))
         shutil.copyfile(PROJECT / "deploy" / "dagster" / "local.yaml", stack.dagster_home / "dagster.yaml")
         started: list[subprocess.Popen[bytes]] = []
         try:
@@ -110,18 +127,15 @@ def end_all(state: Path) -> None:
         psutil.wait_procs(ours, timeout=_TERM_S)
 
 
-def _stack(state: Path, *, ui_port: int, twin_port: int) -> Stack:
-    ui_url, twin_url = f"http://{HOST}:{ui_port}", f"http://{HOST}:{twin_port}"
-    added = {
-        STATE_VARIABLE: str(state),
-        DEPLOYMENT_VARIABLE: str(TWIN),
-        "ALS_TWIN_URL": twin_url,
-        "ALS_UI_URL": ui_url,
-        "DAGSTER_HOME": str(state / "dagster"),
-        "PYTHONUNBUFFERED": "1",
-        _MARK: str(state),
-    }
-    return Stack(state, ui_url, twin_url, {**os.environ, **added})
+def must_run(state: Path) -> None:
+    """Raises StackError unless a stack runs over the state folder."""
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone(state):
+            pass
+    except StackError:
+        return
+    raise StackError(f"nothing runs over {state}, so nobody would see a scan: run `make up` first")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from resources.clock import Clock
 from resources.errors import PlatformError
 from resources.facilities import Facility, JobResult
 from resources.facilities.reconstruction import ReconstructionJob, Step
+from resources.gate import Gate
 from resources.remote import Remote
 from resources.transfer import CopyRequest, Item, PendingCopy, Transfer, TransferReceipt
 from resources.work import WorkKey
@@ -171,7 +172,7 @@ def _made(
         yield from checks.report(this, [checks.of_manifest(manifest, copy.artifact, branch.facility.program_version)])
         written = "SHA-256 of every file, computed by the program as it wrote them"
         metadata = {
-            **evidence.picture(manifest),
+            **evidence.picture(manifest, restricted=False),  # else the job would have been refused
             **evidence.of_copy(copy, key, manifest.total_files, manifest.total_bytes, seconds),
             "checksum_evidence": dg.MetadataValue.text(written),
             **evidence.of_product(manifest),
@@ -203,6 +204,7 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         transfer: dg.ResourceParam[Transfer],
         facilities: dg.ResourceParam[Facilities],
+        gate: dg.ResourceParam[Gate],
         remote: dg.ResourceParam[Remote],
         clock: dg.ResourceParam[Clock],
     ) -> Events:
@@ -221,7 +223,12 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
         for copy, outcome in zip(wanted, outcomes, strict=True):
             manifest = products[copy.artifact].manifest
             try:
-                yield from _returned(beamline, copy, key, manifest, outcome, transfer, clock, watch.seconds)
+                if isinstance(outcome, PlatformError):
+                    raise outcome
+                verdicts = _looked_at(copy, key, manifest, outcome, transfer, clock)
+                yield from checks.report(asset_key(beamline, copy), verdicts)
+                picture = evidence.picture(manifest, restricted=gate.is_restricted(key.scan))
+                yield _returned(beamline, copy, key, manifest, outcome, picture, watch.seconds)
             except (PlatformError, dg.Failure) as error:
                 failures.append(error)  # what became of one copy changes nothing for the others
         for failure in failures:
@@ -283,34 +290,34 @@ def _request(
     return CopyRequest(key.scan, tuple(items), product.manifest_sha256), work
 
 
+def _looked_at(
+    copy: Copy, key: PartitionKey, manifest: Manifest, receipt: TransferReceipt, transfer: Transfer, clock: Clock
+) -> list[checks.Verdict]:
+    location = copy.location(key)
+    if copy.place.mount is None:
+        verdicts = checks.of_listed(transfer, location, manifest)
+    else:
+        verdicts = checks.of_files_here(location.here, manifest)
+        if copy.artifact is Artifact.ZARR:
+            verdicts.append(checks.of_pyramid_here(location.here))
+    return [*verdicts, checks.of_checksums_of(receipt, location, manifest, clock)]
+
+
 def _returned(
     beamline: Beamline,
     copy: Copy,
     key: PartitionKey,
     manifest: Manifest,
-    outcome: TransferReceipt | PlatformError,
-    transfer: Transfer,
-    clock: Clock,
+    receipt: TransferReceipt,
+    picture: evidence.Metadata,
     seconds: float,
-) -> Events:
-    if isinstance(outcome, PlatformError):
-        raise outcome
-    this = asset_key(beamline, copy)
-    if copy.place.mount is None:
-        verdicts = checks.of_listed(transfer, copy.location(key), manifest)
-    else:
-        root = copy.location(key).here
-        verdicts = checks.of_files_here(root, manifest)
-        if copy.artifact is Artifact.ZARR:
-            verdicts.append(checks.of_pyramid_here(root))
-    verdicts.append(checks.of_checksums_of(outcome, copy.location(key), manifest, clock))
-    yield from checks.report(this, verdicts)
-    yield dg.MaterializeResult(
-        asset_key=this,
+) -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(
+        asset_key=asset_key(beamline, copy),
         metadata={
-            **evidence.picture(manifest),
+            **picture,
             **evidence.of_copy(copy, key, manifest.total_files, manifest.total_bytes, seconds),
-            **evidence.of_transfer(outcome),
+            **evidence.of_transfer(receipt),
             **evidence.of_product(manifest),
         },
     )

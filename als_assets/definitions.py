@@ -26,7 +26,7 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     ]
     return dg.Definitions(
         assets=built.assets,
-        jobs=[built.ingest.definition, *(branch.job.definition for branch in built.branches.values()), *built.again],
+        jobs=built.jobs,
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,

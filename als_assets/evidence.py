@@ -80,10 +80,10 @@ def of_job(job: JobResult) -> Metadata:
     return known
 
 
-def picture(manifest: Manifest) -> Metadata:
-    """A slice of the product, which goes first: it is what people look for."""
+def picture(manifest: Manifest, *, restricted: bool) -> Metadata:
+    """A slice of the product, which goes first: it is what people look for. Of a restricted scan none is kept here."""
     thumbnail = manifest.results.get("thumbnail_png")
-    if not isinstance(thumbnail, str) or len(thumbnail) > _THUMBNAIL_BYTES:
+    if restricted or not isinstance(thumbnail, str) or len(thumbnail) > _THUMBNAIL_BYTES:
         return {}
     return {"slice": dg.MetadataValue.md(f"![reconstructed slice](data:image/png;base64,{thumbnail})")}
 

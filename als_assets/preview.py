@@ -4,18 +4,22 @@ Belongs here: the asset factory of the preview.
 Does not: the pictures themselves (tomography.preview).
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
 
 from als_assets import checks, evidence
 from als_assets.naming import asset_key, asset_spec
-from als_assets.raw import Events, raw_key
+from als_assets.raw import raw_key
 from als_assets.step import Stopwatch, remote_step
 from beamlines.config import Beamline
 from beamlines.layout import Copy
+from beamlines.scans import PartitionKey
 from resources import proof
 from resources.clock import Clock
+from resources.errors import WorkFailedError
+from resources.gate import Gate
 from resources.program import run_program
 from resources.remote import Remote
 
@@ -28,36 +32,43 @@ def preview_asset(beamline: Beamline, raw: Copy, preview: Copy) -> dg.AssetsDefi
 
     @dg.multi_asset(
         name=f"{preview.place.name}_{preview.asset_name}",
-        specs=[asset_spec(beamline, preview, [raw], made_by="Made on this machine.")],
+        specs=[asset_spec(beamline, preview, [raw], made_by="Made on this machine.", skippable=True)],
         check_specs=checks.check_specs(beamline, [preview]),
+        can_subset=True,  # else its check would have to be made where there is no picture
         pool="preview",
     )
     def make_preview(
-        context: dg.AssetExecutionContext, remote: dg.ResourceParam[Remote], clock: dg.ResourceParam[Clock]
-    ) -> Events:
+        context: dg.AssetExecutionContext,
+        remote: dg.ResourceParam[Remote],
+        gate: dg.ResourceParam[Gate],
+        clock: dg.ResourceParam[Clock],
+    ) -> Iterator[dg.AssetObservation | dg.MaterializeResult[None] | dg.AssetCheckResult]:
         watch = Stopwatch()
         key = raw_key(context)
         began = clock.now()
         with remote_step(context, remote):
             proof.make_folders(preview.location(key).folder)
             source = proof.read_manifest(raw.manifest(key)).files[0]
-            run_program(
-                [
-                    "preview",
-                    str(raw.location(key).here),
-                    str(preview.location(key).here),
-                    "--input-sha256",
-                    source.sha256,
-                ],
-                limit=_LIMIT,
-                progress=lambda event: context.log.debug(str(event)),
-            )
+            paths = [str(copy.location(key).here) for copy in (raw, preview)]
+            try:
+                run_program(
+                    ["preview", *paths, "--input-sha256", source.sha256],
+                    limit=_LIMIT,
+                    progress=lambda event: context.log.debug(str(event)),
+                )
+            except WorkFailedError as error:
+                aborted = gate.standings.of(key.scan.key).aborted
+                if aborted is None:
+                    raise
+                # Expected of a scan that was stopped: it is kept, and there is nothing to see.
+                yield _nothing_to_see(this, key, aborted, error)
+                return
             manifest = proof.read_manifest(preview.manifest(key))
         yield from checks.report(this, [checks.of_manifest(manifest, preview.artifact, manifest.program.version)])
         yield dg.MaterializeResult(
             asset_key=this,
             metadata={
-                **evidence.picture(manifest),
+                **evidence.picture(manifest, restricted=gate.is_restricted(key.scan)),
                 **evidence.of_copy(preview, key, manifest.total_files, manifest.total_bytes, watch.seconds),
                 **evidence.interval(began, clock.now()),
                 **evidence.of_product(manifest),
@@ -65,3 +76,12 @@ def preview_asset(beamline: Beamline, raw: Copy, preview: Copy) -> dg.AssetsDefi
         )
 
     return make_preview
+
+
+def _nothing_to_see(this: dg.AssetKey, key: PartitionKey, aborted: str, error: WorkFailedError) -> dg.AssetObservation:
+    return dg.AssetObservation(
+        this,
+        partition=str(key),
+        description=f"No first look: the scan is not whole ({aborted}).",
+        metadata={"program": dg.MetadataValue.text(error.seen)},
+    )

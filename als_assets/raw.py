@@ -7,6 +7,7 @@ Does not: how a scan is found (sensors), or what is made of it (branch, preview)
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
 import dagster as dg
@@ -19,18 +20,20 @@ from beamlines.layout import Copy
 from beamlines.manifest import Manifest, Program
 from beamlines.places import Location
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey
+from beamlines.standing import SeenFile
 from resources import proof
 from resources.clock import Clock
 from resources.errors import PlatformError, SourceChangedError
+from resources.gate import Gate
+from resources.program import run_program
 from resources.remote import Pulse, Remote
-from resources.transfer import CopyRequest, Entry, Item, Transfer, TransferReceipt
+from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
 from resources.work import WorkKey
 
 PROGRAM = Program(name="als-data-platform", version=version("als-data-platform"))
 """Who writes the manifest of a raw file."""
 GLOBUS_POOL = "globus_transfer"
-SIZE, MODIFIED = "size_bytes", "modified"
-"""What the arrival's record says of the file, under which names."""
+_INSPECTION_LIMIT = timedelta(minutes=5)
 
 Events = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
 
@@ -40,26 +43,22 @@ def arrival_spec(beamline: Beamline, copy: Copy) -> dg.AssetSpec:
     return asset_spec(beamline, copy, made_by="Recorded when the file is complete.")
 
 
-def fingerprint(size_bytes: int, modified: float) -> str:
-    """What stands for a raw file's content before it has been read: size in bytes and time in whole seconds."""
-    return f"{size_bytes}-{int(modified)}"
-
-
 def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefinition:
     """The asset that copies a new scan to where it is first read, and writes its manifest."""
-    arrival, this = asset_key(beamline, source), asset_key(beamline, target)
+    this = asset_key(beamline, target)
 
     def make(step: _Step, clock: Clock) -> _Made:
         key, transfer = step.key, step.transfer
         origin, here = source.location(key), target.location(key)
-        announced = _announced(step.context, arrival)
-        found = transfer.stat(origin)
-        _must_be_unchanged(found, announced, "since it was announced")
-        item = Item(origin, here, sha256=None, bytes=found.size_bytes)
-        work = WorkKey(this.to_user_string(), str(key), "", announced)
-        receipt = transfer.copy(CopyRequest(key.scan, (item,), announced), work, step.pulse)
-        _must_be_unchanged(transfer.stat(origin), announced, "while it was copied")
-        return _Made(_first_manifest(here, target.manifest(key), clock), receipt, origin)
+        announced = _announced(step)
+        _must_be_unchanged(step, origin, announced, clock, "since it was taken for complete")
+        fingerprint = f"{announced.size_bytes}-{int(announced.modified.timestamp())}"
+        item = Item(origin, here, sha256=None, bytes=announced.size_bytes)
+        work = WorkKey(this.to_user_string(), str(key), "", fingerprint)
+        receipt = transfer.copy(CopyRequest(key.scan, (item,), fingerprint), work, step.pulse)
+        _must_be_unchanged(step, origin, announced, clock, "while it was copied")
+        manifest = _first_manifest(here, target.manifest(key), clock)
+        return _Made(manifest, receipt, origin, (_inspected(step, here),))
 
     return _raw_asset(beamline, source, target, make)
 
@@ -91,6 +90,7 @@ class _Step:
     context: dg.AssetExecutionContext
     key: PartitionKey
     transfer: Transfer
+    gate: Gate
     pulse: Pulse
 
 
@@ -101,6 +101,7 @@ class _Made:
     manifest: Manifest
     receipt: TransferReceipt
     looked_at: Location
+    about_the_scan: tuple[checks.Verdict, ...] = ()
 
 
 def _raw_asset(
@@ -117,6 +118,7 @@ def _raw_asset(
     def copy_asset(
         context: dg.AssetExecutionContext,
         transfer: dg.ResourceParam[Transfer],
+        gate: dg.ResourceParam[Gate],
         remote: dg.ResourceParam[Remote],
         clock: dg.ResourceParam[Clock],
     ) -> Events:
@@ -125,10 +127,10 @@ def _raw_asset(
         with remote_step(context, remote) as pulse:
             if target.place.mount is not None:
                 proof.make_folders(target.location(key).folder)
-            made = make(_Step(context, key, transfer, pulse), clock)
+            made = make(_Step(context, key, transfer, gate, pulse), clock)
             listed = checks.of_listed(transfer, made.looked_at, made.manifest)
         compared = checks.of_checksums_of(made.receipt, target.location(key), made.manifest, clock)
-        yield from checks.report(this, [*listed, compared])
+        yield from checks.report(this, [*listed, compared, *made.about_the_scan])
         yield dg.MaterializeResult(
             asset_key=this,
             metadata={
@@ -192,26 +194,34 @@ def without_label(key: PartitionKey) -> PartitionKey:
     return key
 
 
-def _announced(context: dg.AssetExecutionContext, arrival: dg.AssetKey) -> str:
-    """The fingerprint under which the scan was announced."""
-    found = context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(arrival, asset_partitions=[context.partition_key]), limit=1
-    ).records
-    event = found[0].asset_materialization if found else None
-    if event is None:
+def _inspected(step: _Step, raw: Location) -> checks.Verdict:
+    """Whether the scan is whole, from its file; what the file says is kept for whoever decides about the scan."""
+    said = run_program(["inspect", str(raw.here)], limit=_INSPECTION_LIMIT, progress=lambda _: None).result
+    aborted = "; ".join(said["missing"]) or None
+    step.gate.standings.inspected(step.key.scan.key, proposal=said["proposal"], aborted=aborted)
+    detail = f"{said['projections']} projections, all there" if aborted is None else aborted
+    return checks.Verdict(checks.WHOLE, aborted is None, detail, is_about_the_scan=True)
+
+
+def _announced(step: _Step) -> SeenFile:
+    """The file that was announced, or found complete."""
+    file = step.gate.standings.of(step.key.scan.key).file
+    if file is None:
         raise PlatformError(
-            seen=f"{arrival.to_user_string()} has no record of {context.partition_key}",
+            seen=f"nothing is recorded of {step.key}",
             meaning="the scan was never announced, so nobody knows what its file must be",
             remedy="let the sensor find it, or announce it",
         )
-    return fingerprint(int(event.metadata[SIZE].value), float(event.metadata[MODIFIED].value))
+    return file
 
 
-def _must_be_unchanged(found: Entry, announced: str, when: str) -> None:
-    now = fingerprint(found.size_bytes, found.modified.timestamp())
+def _must_be_unchanged(step: _Step, origin: Location, announced: SeenFile, clock: Clock, when: str) -> None:
+    entry = step.transfer.stat(origin)
+    now = SeenFile(entry.size_bytes, entry.modified)
     if now != announced:
+        step.gate.standings.changed(step.key.scan.key, f"{now}, and not {announced}", at=clock.now())
         raise SourceChangedError(
-            seen=f"the scan's file is now {now} (bytes-time), and was {announced}: it has changed {when}",
+            seen=f"the scan's file has now {now}, and had {announced}: it has changed {when}",
             meaning="it is not the file that was taken for complete",
-            remedy="nothing of it is copied or deleted until a person has looked at it",
+            remedy="nothing of it is copied or deleted until a person has looked at it (als scan accept)",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from beamlines.config import Beamline
 from beamlines.places import Store
@@ -34,12 +34,13 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str
-    """The file, as the acquisition machine names it (``/global/raw/...``), or below its collection (``/raw/...``)."""
-    export_control: bool = False
-    """The scan must stay on site. Only an operator can lift that afterwards."""
-    send_to_nersc: bool = True
-    """Whether the scan goes to NERSC by itself. A person can send it there later."""
+    path: str = Field(description="The file, as the acquisition machine names it: /global/raw/..., or /raw/...")
+    export_control: bool = Field(
+        default=False, description="The scan must stay on site. Only an operator can lift that afterwards."
+    )
+    send_to_nersc: bool = Field(
+        default=True, description="Whether the scan goes to NERSC by itself. A person can send it there later."
+    )
 
     @property
     def withheld_from(self) -> frozenset[str]:

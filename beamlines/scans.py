@@ -90,6 +90,7 @@ class ScanId:
             user=experiment["user"] if experiment else None,
             taken=f"{name['date']}_{name['time']}" if name else None,
             tile=(int(name["x"]), int(name["y"])) if name and tiled else None,
+            group=self.key.rpartition("_x")[0] if tiled else None,
         )
 
 
@@ -103,6 +104,8 @@ class ScanName:
     """``YYYYMMDD_HHMMSS`` as it stands in the name: a label, not a time to compute with."""
     tile: tuple[int, int] | None
     """Column x and row y of a tiled scan."""
+    group: str | None
+    """What all tiles of one tiled scan share: the key without ``_x##y##``, so in the same folder."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

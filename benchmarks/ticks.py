@@ -79,7 +79,7 @@ class Bench:
         for number in range(COMPLETE_A_TICK):
             scan = Complete(f"arrived/{number}.h5", 4, self.clock.now())
             self.daemon.instance.add_dynamic_partitions(_SCANS, [ScanId(scan.path).key])
-            self.daemon.report(arrival_record(_ARRIVAL, scan, Arrival.NEW))
+            self.daemon.report(arrival_record(self.desk.beamline, _ARRIVAL, scan, Arrival.NEW))
             self.daemon.report(dg.AssetMaterialization(_INGESTED, partition=ScanId(scan.path).key))
 
 

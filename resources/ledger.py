@@ -98,6 +98,33 @@ class Ledger:
         """The end, with its evidence."""
         return self._transition(record, now, state=state, evidence=evidence)
 
+    # -- what people decide --------------------------------------------------------------------------------------
+
+    def seize(self, record: Record, owner: Owner, now: datetime) -> Record:
+        """Take work in flight from whoever owns it, alive or not: its worker stops at its next heartbeat.
+
+        Raises EpochLostError where it has ended, or changed hands, since it was read.
+        """
+        taken = {"epoch": record.epoch + 1, "owner": owner.to_json(), "heartbeat": now}
+        return self._transition(record, now, **taken)
+
+    def supersede(self, asset: str, partition: str, now: datetime) -> int:
+        """Let whatever was copied for this partition of an asset count for nothing but remains of our own; how many.
+
+        Work in flight stays as it is.
+        """
+        statement = (
+            sa.update(remote_work)
+            .where(
+                remote_work.c.asset == asset,
+                remote_work.c.partition == partition,
+                remote_work.c.state.not_in(IN_FLIGHT),
+            )
+            .values(state=WorkState.SUPERSEDED, updated=now)
+        )
+        with self.database.engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def get(self, key: str, attempt: int) -> Record:

@@ -252,6 +252,8 @@ class Transfer:
 
     def _is_ours(self, request: CopyRequest, key: WorkKey, found: Mapping[Location, Entry]) -> bool:
         for record in self._ledger.attempts(key.asset, key.partition):
+            if record.state is WorkState.SUPERSEDED:
+                return True
             if record.fingerprint == request.fingerprint:
                 if record.state is WorkState.SUCCEEDED:
                     # Whatever was left unfinished before it is no excuse for what lies there now.

@@ -22,6 +22,8 @@ class WorkState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
+    SUPERSEDED = "superseded"
+    """A person has decided that what it copied is not what is wanted."""
 
 
 IN_FLIGHT = (WorkState.INTENT, WorkState.SUBMITTED)

@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason
+from beamlines.layout import Artifact, Copy
 from beamlines.policy import Arrival
-from beamlines.scans import InvalidPartitionKeyError, ScanId
+from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
 from sensors.arrivals import Complete
 from sensors.follow_up import Arrived
 
@@ -21,20 +23,30 @@ KEYS_A_QUERY = 1_000
 _OBSERVATIONS_A_SCAN = 4
 
 
-def arrival_record(asset: dg.AssetKey, scan: Complete, arrival: Arrival) -> dg.AssetMaterialization:
+def arrival_record(beamline: Beamline, asset: dg.AssetKey, scan: Complete, arrival: Arrival) -> dg.AssetMaterialization:
     """That a scan is there, how it came to be known, and how its file looked when it was taken for complete."""
+    key = PartitionKey(ScanId(scan.path))
+    group = key.scan.describe().group
+    location = Copy(beamline.places[beamline.scans.place], Artifact.RAW).location(key)
     return dg.AssetMaterialization(
         asset,
-        partition=ScanId(scan.path).key,
+        partition=str(key),
         description="Complete on the acquisition machine.",
         metadata={
-            # Bytes that are no UTF-8 are shown escaped: as they are, the UI could not send them to a browser.
-            "scan": dg.MetadataValue.text(scan.path.encode("utf-8", "backslashreplace").decode()),
-            "size_bytes": dg.MetadataValue.int(scan.size_bytes),
+            "path": dg.MetadataValue.path(_sendable(location.posix)),
+            "scan": dg.MetadataValue.text(_sendable(scan.path)),
+            "files": dg.MetadataValue.int(1),
+            "bytes": dg.MetadataValue.int(scan.size_bytes),
             "modified": dg.MetadataValue.timestamp(scan.modified.timestamp()),
             ARRIVAL: dg.MetadataValue.text(str(arrival)),
+            **({} if group is None else {"tiles": dg.MetadataValue.text(group)}),
         },
     )
+
+
+def _sendable(text: str) -> str:
+    """Bytes that are no UTF-8 are shown escaped: as they are, the UI could not send them to a browser."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def changed_record(asset: dg.AssetKey, key: str, how: str) -> dg.AssetObservation:

@@ -33,6 +33,8 @@ from sensors.second_look import look_again
 
 HEAR_EVERY_S = 5
 """How often announcements are looked at; Dagster's daemon does not tick more often."""
+TILES_TAG = "als/tiles"
+"""What the runs of all tiles of one tiled scan have in common."""
 _EARLY_S = 0.5
 """Ticks do not come to the second: a listing that is due in a moment is due."""
 GRACE_S = 60.0
@@ -78,7 +80,7 @@ def new_scans_sensor(
         complete = {scan.path: scan for scan in (*heard.complete, *found.complete)}
         changed = seeing.note(found, complete.values())
         undone, settled = _left_undone(instance, arrival, ingested, found.memory.settled, clock.now().timestamp())
-        arrived = [arrival_record(arrival, scan, Arrival.NEW) for scan in complete.values()]
+        arrived = [arrival_record(beamline, arrival, scan, Arrival.NEW) for scan in complete.values()]
         keys = list(dict.fromkeys([*(str(event.partition) for event in arrived), *(item.key for item in undone)]))
         return dg.SensorResult(
             dynamic_partitions_requests=[partitions.build_add_request(keys)] if keys else [],
@@ -158,8 +160,9 @@ class Seeing:
 def ingest_request(key: str) -> dg.RunRequest:
     """The ingest run of a scan; its run key makes a second request of it nothing."""
     name = ScanId.from_key(key).describe()
-    tags = {"als/proposal": name.proposal} if name.proposal else {}
-    return dg.RunRequest(run_key=f"ingest:{key}", partition_key=key, tags=tags)
+    tags = {"als/proposal": name.proposal, TILES_TAG: name.group}
+    known = {tag: value for tag, value in tags.items() if value is not None}
+    return dg.RunRequest(run_key=f"ingest:{key}", partition_key=key, tags=known)
 
 
 def listing_of(transfer: Transfer, beamline: Beamline) -> Look:

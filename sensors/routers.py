@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from beamlines.config import Beamline
 from beamlines.deployment import Timing
+from beamlines.scans import ScanId
 from resources.clock import Clock
 from resources.gate import Gate
 from sensors.event_log import (
@@ -24,6 +25,7 @@ from sensors.event_log import (
 )
 from sensors.follow_up import Arrived, old_enough, overlooked
 from sensors.job import PartitionedJob
+from sensors.new_scans import TILES_TAG
 from sensors.routing import WAITING_AT_MOST, Ready, RouterMemory, Routing, decide
 
 GRACE_S = 600.0
@@ -78,7 +80,8 @@ def router_sensor(
 def branch_request(facility: str, key: str, only: dg.AssetKey | None = None) -> dg.RunRequest:
     """The branch run of a scan, or of its ``only`` asset; its run key makes a second request of it nothing."""
     selection = None if only is None else [only]
-    tags = {"als/routed_to": facility}
+    tiles = ScanId.from_key(key).describe().group
+    tags = {"als/routed_to": facility, **({} if tiles is None else {TILES_TAG: tiles})}
     return dg.RunRequest(run_key=f"{facility}:{key}", partition_key=key, asset_selection=selection, tags=tags)
 
 

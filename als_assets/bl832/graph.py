@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from als_assets.branch import Branch, job_assets, return_asset
 from als_assets.naming import asset_key, scan_partitions
+from als_assets.operations.announce import announce_job
 from als_assets.preview import preview_asset
 from als_assets.raw import arrival_spec, first_copy, onward_copy
 from beamlines.config import Beamline
@@ -28,6 +29,14 @@ class Graph:
     branches: dict[str, "BranchJob"]
     again: list[UnresolvedAssetJobDefinition]
     """Jobs that no sensor starts: a person reconstructs a scan again."""
+    operations: list[dg.JobDefinition]
+    """Jobs about the platform rather than one scan's data."""
+
+    @property
+    def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
+        """All of them."""
+        branches = [branch.job.definition for branch in self.branches.values()]
+        return [self.ingest.definition, *branches, *self.again, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +109,5 @@ def build(beamline: Beamline) -> Graph:
         ingest=ScanJob(ingest, partitions),
         branches=jobs,
         again=again,
+        operations=[announce_job(beamline)],
     )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from beamlines.layout import Artifact, Copy
 from beamlines.places import Store
 from beamlines.policy import Arrival
 from beamlines.scans import PartitionKey, ScanId
+from beamlines.standing import SeenFile
+from resources.database import Database
 from resources.settings import Settings, load_settings
+from resources.standings import Standings
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
 from tomography.phantom import Phantom, write_phantom
@@ -48,6 +52,14 @@ class Platform:
         beamline = self.settings.beamline.model_copy(update=changes)
         return Platform(self.twin, Settings(self.settings.deployment, beamline), self.instance, self.phantom)
 
+    @cached_property
+    def database(self) -> Database:
+        return Database(self.settings.deployment.ledger)
+
+    @property
+    def standings(self) -> Standings:
+        return Standings(self.database)
+
     @property
     def definitions(self) -> dg.Definitions:
         return compose(self.settings)
@@ -69,7 +81,16 @@ class Platform:
         modified = datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
         seen = Complete(path, file.stat().st_size, modified)
         self.add_partition(ScanId(path).key)
-        self.instance.report_runless_asset_event(arrival_record(to_key(ARRIVAL), seen, Arrival.NEW))
+        self.standings.arrived([(ScanId(path).key, SeenFile(seen.size_bytes, seen.modified))])
+        self.instance.report_runless_asset_event(
+            arrival_record(self.settings.beamline, to_key(ARRIVAL), seen, Arrival.NEW)
+        )
+
+    def accept(self, key: str) -> None:
+        """As an operator: the file on the acquisition machine is the scan."""
+        status = self.file("spot832", Artifact.RAW, key).stat()
+        seen = SeenFile(status.st_size, datetime.fromtimestamp(int(status.st_mtime), UTC))
+        self.standings.accept(key, seen, author="dula", note="looked at", at=datetime.now(UTC))
 
     def add_partition(self, key: str) -> None:
         self.instance.add_dynamic_partitions("bl832_scans", [key])

@@ -33,10 +33,22 @@ def test_a_scan_that_changed_after_its_announcement_is_not_copied(platform):
     with platform.file("spot832", Artifact.RAW, key).open("ab") as file:
         file.write(b", and more")
     said = platform.failure(key, RAW)
-    assert "it has changed since it was announced" in said
+    assert "it has changed since it was taken for complete" in said
     assert "Nothing of it is copied or deleted until a person has looked at it" in said
     assert platform.materialized(key, [RAW]) == set()
     assert sent(platform) == 0
+
+
+def test_a_scan_that_is_found_changed_is_touched_by_nothing_until_a_person_accepts_it(platform):
+    key = platform.measured("found-changed/a.h5", b"as it was announced")
+    file = platform.file("spot832", Artifact.RAW, key)
+    file.write_bytes(b"as it is")
+    platform.failure(key, RAW)
+    assert platform.standings.of(key).changed is not None
+    assert "changed since it was taken for complete" in platform.failure(key, RAW, "bl832/nersc/raw")
+    platform.accept(key)
+    assert platform.run(key, RAW).success
+    assert platform.file("data832", Artifact.RAW, key).read_bytes() == b"as it is"
 
 
 def test_a_refusal_is_final_and_not_tried_again(platform):
@@ -84,6 +96,31 @@ def test_a_restricted_scan_is_copied_on_site(platform):
     restricted = platform.but(export_control=ExportControl(default="unrestricted", restricted_folders=("secret",)))
     key = restricted.ingested("secret/a.h5")
     assert restricted.materialized(key, [RAW]) == {RAW}
+
+
+def test_a_scan_that_is_not_whole_is_kept_and_flagged_and_shows_nothing(platform):
+    whole = platform.phantom.read_bytes()
+    key = platform.measured("stopped/a.h5", whole[: len(whole) // 2])
+    assert platform.run(key, RAW, PREVIEW).success
+    assert platform.materialized(key, [RAW, PREVIEW]) == {RAW}
+    found = platform.evaluation(RAW, "whole", key)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "truncated" in found.metadata["detail"].value
+    assert "truncated" in platform.standings.of(key).aborted
+
+
+def test_what_a_whole_scan_says_of_itself_is_kept(platform, done):
+    standing = platform.standings.of(done)
+    assert (standing.aborted, standing.proposal) == (None, "BLS-00000")
+    assert platform.evaluation(RAW, "whole", done).metadata["detail"].value == "61 projections, all there"
+
+
+def test_of_a_restricted_scan_no_picture_is_kept_in_the_event_log(platform):
+    restricted = platform.but(export_control=ExportControl(default="unrestricted", restricted_folders=("unseen",)))
+    key = restricted.measured("unseen/a.h5")
+    assert restricted.run(key, RAW, PREVIEW).success
+    assert "slice" not in restricted.metadata(PREVIEW, key)
+    assert list(restricted.file("data832", Artifact.PREVIEW, key).glob("*.png"))
 
 
 def test_a_scan_that_is_cut_off_fails_with_the_programs_own_message(platform):

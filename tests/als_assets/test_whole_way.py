@@ -17,7 +17,7 @@ PRODUCTS = (*JOBS[1:], *RETURNED)
 COPIES = ("bl832/data832/raw", "bl832/nersc/raw", *RETURNED)
 PICTURED = ("bl832/data832/preview", *PRODUCTS)
 CHECKS = {
-    "bl832/data832/raw": {"files", "size", "checksum"},
+    "bl832/data832/raw": {"files", "size", "checksum", "whole"},
     "bl832/data832/preview": {"manifest"},
     "bl832/nersc/raw": {"files", "size", "checksum"},
     "bl832/pscratch/raw": {"checksum"},

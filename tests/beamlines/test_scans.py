@@ -145,6 +145,13 @@ def test_what_a_name_tells_is_read_where_it_conforms_and_left_open_where_not(
     assert (name.proposal, name.user, name.taken, name.tile) == (proposal, user, taken, tile)
 
 
+def test_the_tiles_of_a_scan_have_its_name_in_common_and_its_folder() -> None:
+    tiles = [ScanId(f"{folder}/20260701_120000_a b_x0{x}y0{y}.h5") for folder in "ab" for x in "01" for y in "01"]
+    assert {tile.describe().group for tile in tiles} == {"a/20260701_120000_a~20b", "b/20260701_120000_a~20b"}
+    assert ScanId("a/20260701_120000_a b.h5").describe().group is None
+    assert ScanId("a/rock_x00y00.h5").describe().group is None
+
+
 @given(scan_ids())
 def test_any_name_can_be_described(scan: ScanId) -> None:
     scan.describe()

@@ -50,7 +50,7 @@ def follow(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callabl
     def followed(scan: ScanId) -> ScanView:
         view, clock = ScanView.of(definitions, scan.key), SystemClock()
         give_up = clock.now().timestamp() + LIMIT_S
-        while not (view.succeeded or view.failed) and clock.now().timestamp() < give_up:
+        while not (view.succeeded or view.failed or view.kept) and clock.now().timestamp() < give_up:
             view.refresh(instance)
             clock.sleep(0.5)
         return view

@@ -11,12 +11,12 @@ import pytest
 from als_assets.definitions import compose
 from beamlines.policy import Arrival
 from beamlines.scans import ScanId
-from resources.settings import Settings
+from resources.settings import PROJECT, Settings, load_settings
 from resources.testing import Desk, SleptClock
 from sensors.arrivals import Complete, Memory
 from sensors.event_log import arrival_record
 from sensors.folders import LookFailedError
-from sensors.new_scans import GRACE_S
+from sensors.new_scans import GRACE_S, TILES_TAG
 from sensors.testing import Daemon, Stage
 from twin.faults import Fault
 from twin.server import Twin
@@ -70,10 +70,27 @@ def test_a_new_scan_becomes_a_partition_an_arrival_and_a_run_in_one_tick(
     key = "BLS-00564_dyparkinson/20260101_120000_a"
     [request], [event] = said.run_requests or [], said.asset_events
     assert (request.partition_key, request.tags["als/proposal"]) == (key, "BLS-00564")
-    assert event.metadata["size_bytes"].value == 4
+    assert event.metadata["bytes"].value == 4
     assert event.metadata["arrival"].value == "new"
+    assert str(event.metadata["path"].value).endswith("/raw/BLS-00564_dyparkinson/20260101_120000_a.h5")
     assert instance.get_dynamic_partitions(SCANS) == [key]
     assert daemon.runs == [(INGEST, key)]
+
+
+def test_the_tiles_of_a_tiled_scan_are_partitions_of_one_group(
+    daemon: Daemon, desk: Desk, clock: SleptClock, instance: dg.DagsterInstance
+) -> None:
+    names = ["20260101_120000_bone_x00y00", "20260101_120000_bone_x00y01", "20260101_120000_bone"]
+    put(desk, *(f"BLS-00564_x/{name}.h5" for name in names))
+    for _ in range(QUIET_TICKS):
+        daemon.tick(SENSOR)
+        clock.sleep(INTERVAL_S)
+    tags = {run.tags["dagster/partition"].rpartition("/")[2]: run.tags.get(TILES_TAG) for run in instance.get_runs()}
+    assert tags == {
+        names[0]: "BLS-00564_x/20260101_120000_bone",
+        names[1]: "BLS-00564_x/20260101_120000_bone",
+        names[2]: None,
+    }
 
 
 def test_a_scan_that_is_still_written_is_waited_for(
@@ -280,4 +297,5 @@ def test_the_quiet_time_of_the_deployment_is_kept(
 
 def announce(daemon: Daemon, clock: SleptClock, path: str, arrival: Arrival) -> None:
     daemon.instance.add_dynamic_partitions(SCANS, [ScanId(path).key])
-    daemon.report(arrival_record(ARRIVAL, Complete(path, 4, clock.now()), arrival))
+    beamline = load_settings(PROJECT / "config" / "twin.yaml", {}).beamline
+    daemon.report(arrival_record(beamline, ARRIVAL, Complete(path, 4, clock.now()), arrival))

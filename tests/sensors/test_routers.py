@@ -11,7 +11,7 @@ from als_assets.definitions import compose
 from beamlines.decisions import Reason
 from beamlines.policy import Arrival, ExportControl
 from beamlines.scans import ScanId
-from resources.settings import Settings
+from resources.settings import PROJECT, Settings, load_settings
 from resources.standings import Standings
 from resources.testing import Desk, SleptClock
 from sensors import routers
@@ -29,6 +29,7 @@ INGESTED = dg.AssetKey(["bl832", "data832", "raw"])
 FIRST = dg.AssetKey(["bl832", "nersc", "raw"])
 INTERVAL_S = 5
 HOUR_S = 3600
+BEAMLINE = load_settings(PROJECT / "config" / "twin.yaml", {}).beamline
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SIDECAR = Reason.RESTRICTED_BY_SIDECAR
 
@@ -51,7 +52,7 @@ class Beamtime:
     def arrive(self, *paths: str, arrival: Arrival = Arrival.NEW, ingested: bool = True) -> None:
         for path in paths:
             self.daemon.instance.add_dynamic_partitions(SCANS, [ScanId(path).key])
-            self.daemon.report(arrival_record(ARRIVAL, Complete(path, 4, self.clock.now()), arrival))
+            self.daemon.report(arrival_record(BEAMLINE, ARRIVAL, Complete(path, 4, self.clock.now()), arrival))
             self.clock.sleep(1)
             if ingested:
                 self.ingest(path)
