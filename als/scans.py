@@ -4,18 +4,38 @@ Belongs here: arguments, and words for people.
 Does not: what follows from a decision (resources.standings, als_assets.operations).
 """
 
-from typing import Annotated
+import difflib
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from als.connection import connect
 from als.options import UP_STATE, StateDir
 from beamlines.announcements import Announcement
+from beamlines.config import Beamline
+from beamlines.decisions import Reason
+from beamlines.scans import PartitionKey, ScanId
+from beamlines.standing import Standing
 from resources.clock import SystemClock
+from resources.errors import PlatformError
+
+if TYPE_CHECKING:
+    from als.platform import Platform  # dagster costs every command a second
+    from als_assets.operations.restrict import Left
 
 app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and what people decide about it.")
 console = Console()
+
+Name = Annotated[str, typer.Argument(help="Its partition key, its path below raw/, or its whole path.")]
+Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
+_SIMILAR = 3
+
+
+class UnknownScanError(ValueError):
+    """A name of which nothing is known: mistyped, most likely."""
 
 
 def new_scan(
@@ -38,4 +58,215 @@ def new_scan(
         inbox = Announcements(database)
         for message in messages:
             scan = inbox.take(message, beamline, author=connection.author, at=clock.now())
-            console.print(f"announced {scan.key}", soft_wrap=True, highlight=False, markup=False)
+            _say(f"announced {scan.key}")
+
+
+@app.command()
+def show(name: Name, state: StateDir = UP_STATE) -> None:
+    """Show what was recorded and decided about a scan."""
+    from resources.standings import Standings
+
+    connection = connect(state)
+    scan = scan_of(connection.settings.beamline, name)
+    with connection.database() as database:
+        standings = Standings(database)
+        standing, history = standings.of(scan.key), standings.history(scan.key)
+    _say(f"{scan.key}\n{scan.path!r}")
+    for word, value in _words(connection.settings.beamline, scan, standing):
+        _say(f"  {word:<12} {value}")
+    if history:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for column in ("when (UTC)", "what", "by", "note", "detail"):
+            table.add_column(column)
+        for entry in history:
+            when = f"{entry.at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(*(Text(text) for text in (when, entry.what, entry.author, entry.note, entry.detail)))
+        console.print(table)
+
+
+@app.command()
+def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
+    """Keep a scan on site from now on: end what is under way, and list what has left.
+
+    Nothing is deleted. Exit code 1 where something could not be ended or looked at: then run it again.
+    """
+    from als.platform import platform
+    from als_assets.naming import asset_key
+    from als_assets.operations.restrict import end_remote_work, off_site_copies, runs_of
+    from resources.owner import Owner
+
+    connection = connect(state)
+    with platform(connection) as at:
+        scan = known_scan(at, name)
+        # First of all, so that nothing new begins while the rest is done.
+        at.standings.restrict(
+            scan.key, Reason.RESTRICTED_BY_OPERATOR, author=connection.author, note=note, at=at.clock.now()
+        )
+        _say(f"{scan.key} is restricted: from now on nothing of it is sent off site")
+        copies = at.graph.copies
+        on_site = {asset_key(at.beamline, copy) for copy in copies if copy.maker is None and not copy.place.off_site}
+        failed = _terminate(at, runs_of(at.instance, at.beamline, scan, on_site))
+        owner = Owner.this_process("als scan restrict")
+        work = end_remote_work(at.beamline, scan, at.ledger, at.transfer, at.facilities, owner, at.clock)
+        for ended in work.ended:
+            _say(f"cancelled {ended}")
+        lefts = off_site_copies(at.instance, at.beamline, copies, scan, at.transfer)
+    _say("Off site lie (als scan withdraw removes them):" if lefts else "Nothing of it is off site.")
+    for left in lefts:
+        _say(f"  {_said(left)}")
+    unseen = [f"{_said(left)}: {left.why_unseen}" for left in lefts if left.why_unseen]
+    _end_with([*failed, *work.failed, *unseen])
+
+
+@app.command()
+def withdraw(
+    name: Name,
+    note: Note,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    state: StateDir = UP_STATE,
+) -> None:
+    """Delete every copy and product of a restricted scan that lies off site.
+
+    First its raw copy on site is read again, whole; where that is not what it must be, nothing is deleted.
+    """
+    from als.platform import platform
+    from als_assets.operations.restrict import off_site_copies
+    from als_assets.operations.withdraw import prove_keeper
+    from als_assets.operations.withdraw import withdraw as run
+
+    connection = connect(state)
+    with platform(connection) as at:
+        scan = known_scan(at, name)
+        lefts = off_site_copies(at.instance, at.beamline, at.graph.copies, scan, at.transfer)
+        if not lefts:
+            _say("Nothing of it is off site.")
+            return
+        for left in lefts:
+            _say(f"  {_said(left)}")
+        if not yes:
+            typer.confirm("Delete these for good?", abort=True)
+        keeper = prove_keeper(at.beamline, scan, at.standings, at.clock)
+        _say(f"{keeper.location} was read again and is intact ({keeper.bytes} bytes)")
+        stores = (at.transfer, at.standings, at.instance, at.clock)
+        for gone in run(at.beamline, scan, lefts, keeper, *stores, author=connection.author, note=note):
+            _say(f"deleted {_said(gone.left)}")
+
+
+@app.command()
+def unrestrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
+    """Say that a scan is not export controlled after all. The configuration's rules still hold."""
+    from als.platform import platform
+
+    connection = connect(state)
+    with platform(connection) as at:
+        scan = known_scan(at, name)
+        beside = at.gate.watch(scan)
+        if beside.sidecar is not None:
+            raise ValueError(
+                f"a sidecar lies beside the scan on {beside.sidecar} and would restrict it again: remove it first"
+            )
+        at.standings.lift(scan.key, author=connection.author, note=note, at=at.clock.now())
+        restriction = at.beamline.export_control.restriction(scan, at.standings.of(scan.key))
+    _say(f"the restriction of {scan.key} is lifted")
+    if restriction is not None:
+        _say(f"it still stays on site: {restriction[1]} ({restriction[0]})")
+
+
+@app.command()
+def accept(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
+    """Decide about a scan whose file has changed: as it looks now on the acquisition machine, it is right.
+
+    Where it was ingested before, the copies stay as they are, and the new content is not copied: rename the file there
+    if it is wanted too, and it is a scan of its own. Where it was not, it is ingested now.
+    """
+    from als.platform import platform
+
+    connection = connect(state)
+    with platform(connection) as at:
+        scan = known_scan(at, name)
+        standing = at.standings.of(scan.key)
+        if standing.changed is None:
+            raise ValueError(f"{scan.key} has not changed: there is nothing to decide")
+        file = at.gate.watch(scan).file or standing.file
+        if file is None:
+            raise ValueError(f"{scan.key} is not on {at.beamline.scans.place}, and nothing was recorded of its file")
+        at.standings.accept(scan.key, file, author=connection.author, note=note, at=at.clock.now())
+        _say(f"accepted: the file of {scan.key} is now {file}")
+        if _is_ingested(at, scan):
+            _say("It was ingested before: its copies stay as they are, and new content is not copied.")
+            return
+        at.ledger.supersede(at.graph.ingested.to_user_string(), scan.key, at.clock.now())
+        started = at.webserver.backfill(
+            [at.graph.ingested.path, at.graph.preview.path], [scan.key], {"als/accepted": connection.author}
+        )
+        _say(f"its ingest begins (backfill {started})")
+
+
+def scan_of(beamline: Beamline, name: str) -> ScanId:
+    """The scan that a person means: by a whole path, a path below raw/, or a key."""
+    if name.startswith("/"):
+        return Announcement(path=name).scan(beamline)
+    return ScanId(name) if name.endswith(".h5") else ScanId.from_key(name)
+
+
+def known_scan(at: "Platform", name: str) -> ScanId:
+    """The same, of which something is known. Raises UnknownScanError: a decision about a typing error helps nobody."""
+    scan = scan_of(at.beamline, name)
+    partitions = str(at.graph.partitions.name)
+    if at.instance.has_dynamic_partition(partitions, scan.key) or at.standings.of(scan.key) != Standing():
+        return scan
+    similar = difflib.get_close_matches(scan.key, at.instance.get_dynamic_partitions(partitions), _SIMILAR)
+    hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+    raise UnknownScanError(f"nothing is known of {scan.key}{hint}")
+
+
+def _terminate(at: "Platform", run_ids: list[str]) -> list[str]:
+    """End runs; what could not be. The remote work is ended by itself, so that a silent webserver stops nothing."""
+    try:
+        failed = at.webserver.terminate(run_ids)
+    except PlatformError as error:
+        return [f"runs {', '.join(run_ids)} go on: {error}"]
+    for run_id in run_ids:
+        _say(f"terminated run {run_id}")
+    return failed
+
+
+def _is_ingested(at: "Platform", scan: ScanId) -> bool:
+    import dagster as dg
+
+    wanted = dg.AssetRecordsFilter(at.graph.ingested, asset_partitions=[str(PartitionKey(scan))])
+    return bool(at.instance.fetch_materializations(wanted, limit=1).records)
+
+
+def _words(beamline: Beamline, scan: ScanId, standing: Standing) -> list[tuple[str, str]]:
+    restriction = beamline.export_control.restriction(scan, standing)
+    words = [("leaves site", "yes" if restriction is None else f"no ({restriction[0]}): {restriction[1]}")]
+    if standing.lifted:
+        words.append(("lifted", "an operator says that it is not export controlled"))
+    if standing.withheld_from:
+        words.append(("not to", ", ".join(sorted(standing.withheld_from))))
+    if standing.file is not None:
+        words.append(("file", str(standing.file)))
+    if standing.proposal is not None:
+        words.append(("proposal", f"{standing.proposal} (the file's own word)"))
+    if standing.aborted is not None:
+        words.append(("not whole", standing.aborted))
+    if standing.changed is not None:
+        words.append(("changed", standing.changed))
+    return words
+
+
+def _said(left: "Left") -> str:
+    words = str(left.there) if left.recorded else f"{left.there}, not recorded"
+    return f"{left.copy.location(left.key)}  {left.key}  ({words})"
+
+
+def _end_with(problems: list[str]) -> None:
+    for problem in problems:
+        console.print(problem, style="bold red", soft_wrap=True, highlight=False, markup=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -146,6 +146,14 @@ class Ledger:
         """Everything that may be running in the outside world."""
         return self._select(remote_work.c.state.in_(IN_FLIGHT))
 
+    def attempts_of(self, scan: str) -> list[Record]:
+        """Everything that was ever started for a scan, under its own key or with a label; the newest first."""
+        return self._select(_of_scan(scan))
+
+    def in_flight_of(self, scan: str) -> list[Record]:
+        """What may be running in the outside world for a scan, under its own key or with a label."""
+        return self._select(remote_work.c.state.in_(IN_FLIGHT), _of_scan(scan))
+
     # -- SQL -----------------------------------------------------------------------------------------------------
 
     def _select(self, *where: sa.ColumnElement[bool]) -> list[Record]:
@@ -198,6 +206,11 @@ class Ledger:
         )
         with self.database.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
+
+
+def _of_scan(scan: str) -> sa.ColumnElement[bool]:
+    labelled = remote_work.c.partition.startswith(f"{scan}@", autoescape=True)
+    return sa.or_(remote_work.c.partition == scan, labelled)
 
 
 def _record(row: sa.RowMapping) -> Record:

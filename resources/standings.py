@@ -123,6 +123,11 @@ class Standings:
         log = _log(scan, "accepted", str(file), author, note, at)
         self._change(scan, log=log, changed=None, size_bytes=file.size_bytes, modified=file.modified)
 
+    def note(self, scan: str, what: str, detail: str, *, author: str, note: str, at: datetime) -> None:
+        """Add to a scan's history something that changes nothing about its standing."""
+        _must_have_note(note, "record something of")
+        self._write(_log(scan, what, detail, author, note, at))
+
     # -- SQL -----------------------------------------------------------------------------------------------------
 
     def _change(

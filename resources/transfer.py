@@ -170,6 +170,16 @@ class Transfer:
         """Begin and finish one deletion."""
         return self.finish_delete(self.begin_delete(subject, location, key, recursive=recursive), pulse)
 
+    # -- tasks by their names ------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> str | None:
+        """The task that was submitted under a name of the ledger's; None where there is none."""
+        return self._globus.find_task(name)
+
+    def cancel(self, task_id: str) -> None:
+        """Ask for a task's end, whoever waits for it."""
+        self._globus.cancel(task_id)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     def stat(self, location: Location) -> Entry:

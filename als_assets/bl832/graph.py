@@ -23,8 +23,11 @@ class Graph:
 
     assets: list[dg.AssetsDefinition | dg.AssetSpec]
     partitions: dg.DynamicPartitionsDefinition
+    copies: list[Copy]
+    """What every asset is a copy of."""
     arrival: dg.AssetKey
     ingested: dg.AssetKey
+    preview: dg.AssetKey
     ingest: "ScanJob"
     branches: dict[str, "BranchJob"]
     again: list[UnresolvedAssetJobDefinition]
@@ -70,10 +73,12 @@ def build(beamline: Beamline) -> Graph:
         first_copy(beamline, arrived, first),
         preview_asset(beamline, first, preview),
     ]
+    copies = [arrived, first, preview]
     jobs: dict[str, BranchJob] = {}
     again: list[UnresolvedAssetJobDefinition] = []
     for name in beamline.facilities:
         branch = Branch.of(beamline, name, first)
+        copies += branch.copies
         assets += [
             onward_copy(beamline, first, branch.raw),
             *job_assets(beamline, branch),
@@ -104,8 +109,10 @@ def build(beamline: Beamline) -> Graph:
     return Graph(
         assets=assets,
         partitions=partitions,
+        copies=copies,
         arrival=asset_key(beamline, arrived),
         ingested=asset_key(beamline, first),
+        preview=asset_key(beamline, preview),
         ingest=ScanJob(ingest, partitions),
         branches=jobs,
         again=again,

@@ -1,7 +1,7 @@
 """The whole platform over a twin: real HTTP, real jobs, an instance of Dagster of its own."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from als_assets.bindings import bindings
 from als_assets.definitions import compose
 from beamlines.layout import Artifact, Copy
 from beamlines.places import Store
@@ -20,11 +21,13 @@ from beamlines.standing import SeenFile
 from resources.database import Database
 from resources.settings import Settings, load_settings
 from resources.standings import Standings
+from resources.work import Record
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
 from tomography.phantom import Phantom, write_phantom
-from twin.scheduler import JobRecord
+from twin.scheduler import JobRecord, JobState, Pace
 from twin.server import Twin, serve
+from twin.testing import eventually
 
 DEPLOYMENT_FILE = Path(__file__).parents[2] / "config" / "twin.yaml"
 ARRIVAL = "bl832/spot832/raw"
@@ -159,6 +162,26 @@ class Platform:
         made = None if artifact in (Artifact.RAW, Artifact.PREVIEW) else "nersc"
         return Copy(self.settings.beamline.places[place], artifact, made)
 
+    @property
+    def resources(self) -> dict[str, Any]:
+        return bindings(self.settings)
+
+    def hold_jobs(self) -> None:
+        """Jobs wait in the queue from now on."""
+        assert self.twin.nersc is not None
+        self.twin.nersc.scheduler.pace = Pace(nodes=0)
+
+    def outside_has_ended(self, record: Record) -> bool:
+        """Whether the service itself says that a piece of remote work has ended, and not well."""
+        task = self.twin.engine.find(str(record.handle))
+        if task is not None:
+            return task.status == "FAILED"
+        return {job.job_id: job.state for job in self.jobs}[int(str(record.handle))] is JobState.CANCELLED
+
+    @staticmethod
+    def eventually(condition: Callable[[], Any]) -> Any:
+        return eventually(condition)
+
     def asked(self, pattern: str) -> int:
         """How many requests of this test have matched ``METHOD /path``."""
         return len(self.twin.control.injector.requests(pattern))
@@ -208,6 +231,7 @@ def platform(running: Platform) -> Iterator[Platform]:
     running.twin.control.reset()
     if running.twin.nersc is not None:
         running.twin.nersc.scheduler.clear_faults()
+        running.twin.nersc.scheduler.pace = Pace()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,92 @@
+"""Dagster's GraphQL, as far as commands need it: ending runs, and starting backfills.
+
+Belongs here: the queries, and what a refusal means.
+Does not: deciding what is ended or started.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from resources.errors import ServiceRefusedError, ServiceUnavailableError
+
+_TIMEOUT_S = 60
+_TERMINATE = """
+mutation Terminate($runIds: [String!]!) {
+  terminateRuns(runIds: $runIds) {
+    __typename
+    ... on TerminateRunsResult {
+      terminateRunResults {
+        __typename
+        ... on TerminateRunFailure { message run { runId } }
+        ... on PythonError { message }
+      }
+    }
+    ... on PythonError { message }
+  }
+}"""
+_BACKFILL = """
+mutation Backfill($parameters: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $parameters) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on PartitionKeysNotFoundError { message }
+    ... on UnauthorizedError { message }
+  }
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Webserver:
+    """Dagster's webserver at an address."""
+
+    url: str
+
+    def terminate(self, run_ids: Sequence[str]) -> list[str]:
+        """Terminate runs, as the button in the UI does. Returns why some could not be."""
+        if not run_ids:
+            return []
+        answer = self._ask(_TERMINATE, {"runIds": list(run_ids)}, "terminateRuns")
+        results = answer.get("terminateRunResults") or [answer]
+        return [str(result["message"]) for result in results if "message" in result]
+
+    def backfill(self, assets: Sequence[Sequence[str]], partitions: Sequence[str], tags: dict[str, str]) -> str:
+        """Start a backfill of some assets for some partitions; its id."""
+        parameters = {
+            "assetSelection": [{"path": list(path)} for path in assets],
+            "partitionNames": list(partitions),
+            "fromFailure": False,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        answer = self._ask(_BACKFILL, {"parameters": parameters}, "launchPartitionBackfill")
+        if "backfillId" not in answer:
+            raise ServiceRefusedError(
+                seen=f"Dagster starts no backfill: {answer.get('message', answer.get('__typename'))}",
+                meaning="nothing was started",
+                remedy="look at what the message names",
+            )
+        return str(answer["backfillId"])
+
+    def _ask(self, query: str, variables: dict[str, Any], field: str) -> dict[str, Any]:
+        try:
+            response = httpx.post(
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=_TIMEOUT_S
+            )
+            response.raise_for_status()
+            document = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServiceUnavailableError(
+                seen=f"Dagster's webserver at {self.url} gives no answer ({error or type(error).__name__})",
+                meaning="what was asked for was perhaps not done",
+                remedy="see whether it runs, and whether 'ui' in the deployment's file is its address",
+            ) from error
+        if document.get("errors"):
+            raise ServiceRefusedError(
+                seen=f"Dagster's GraphQL refuses: {document['errors'][0].get('message')}",
+                meaning="its version is not the one that this was written for, or the request is wrong",
+                remedy="compare dagster's version with the lock",
+            )
+        return dict(document["data"][field])

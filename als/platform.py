@@ -1,0 +1,64 @@
+"""The platform's own parts, as a command uses them outside of any run: clients, ledger, Dagster's instance.
+
+Belongs here: making them for as long as a command lasts.
+Does not: which deployment it is (connection), or what a command does.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import dagster as dg
+
+from als.connection import Connection
+from als.graphql import Webserver
+from als_assets.bindings import Facilities, bindings
+from als_assets.bl832 import graph
+from als_assets.bl832.graph import Graph
+from beamlines.config import Beamline
+from resources.clock import Clock
+from resources.gate import Gate
+from resources.ledger import Ledger
+from resources.standings import Standings
+from resources.transfer import Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What runs use, and Dagster as its webserver and its storage show it."""
+
+    beamline: Beamline
+    graph: Graph
+    instance: dg.DagsterInstance
+    webserver: Webserver
+    clock: Clock
+    ledger: Ledger
+    standings: Standings
+    gate: Gate
+    transfer: Transfer
+    facilities: Facilities
+
+
+@contextmanager
+def platform(connection: Connection) -> Iterator[Platform]:
+    """The parts, made now and closed at the end."""
+    settings = connection.settings
+    home = connection.environment.get("DAGSTER_HOME")
+    if home is None:
+        raise ValueError("DAGSTER_HOME is not set: it names the folder of Dagster's dagster.yaml")
+    with (
+        dg.DagsterInstance.from_config(home) as instance,
+        dg.build_resources(bindings(settings), instance=instance) as made,
+    ):
+        yield Platform(
+            beamline=settings.beamline,
+            graph=graph.build(settings.beamline),
+            instance=instance,
+            webserver=Webserver(settings.deployment.ui),
+            clock=made.clock,
+            ledger=made.ledger,
+            standings=made.standings,
+            gate=made.gate,
+            transfer=made.transfer,
+            facilities=made.facilities,
+        )
