@@ -18,6 +18,7 @@ from als_assets.bl832.graph import Graph
 from beamlines.config import Beamline
 from resources.clock import Clock
 from resources.gate import Gate
+from resources.holds import Holds
 from resources.ledger import Ledger
 from resources.standings import Standings
 from resources.transfer import Transfer
@@ -34,6 +35,7 @@ class Platform:
     clock: Clock
     ledger: Ledger
     standings: Standings
+    holds: Holds
     gate: Gate
     transfer: Transfer
     facilities: Facilities
@@ -58,6 +60,7 @@ def platform(connection: Connection) -> Iterator[Platform]:
             clock=made.clock,
             ledger=made.ledger,
             standings=made.standings,
+            holds=made.holds,
             gate=made.gate,
             transfer=made.transfer,
             facilities=made.facilities,

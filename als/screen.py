@@ -13,21 +13,13 @@ from rich.text import Text
 
 from als.figures import Split, outside_of, overhead_s, split_of_asset
 from als.follow import AssetView, Progress, ScanView
+from als.words import size
 
 _STYLE = {Progress.WAITING: "dim", Progress.RUNNING: "cyan", Progress.DONE: "green", Progress.FAILED: "bold red"}
 PROMISED_S, PROMISED_OVERHEAD_S = 150, 30
 _PADDING = (0, 1, 0, 0)
 """So that the table fits a terminal of 80 columns."""
 _SIGN = {Progress.WAITING: "·", Progress.RUNNING: "▸", Progress.DONE: "✓", Progress.FAILED: "✗"}
-
-
-def size(size_bytes: float) -> str:
-    """Bytes for people, in powers of 1000 as storage is sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size_bytes) < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"
 
 
 def live(view: ScanView, waited_s: float) -> Table:

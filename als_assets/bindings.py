@@ -24,6 +24,7 @@ from resources.transfer import Transfer
 if TYPE_CHECKING:
     from resources.announcements import Announcements
     from resources.database import Database
+    from resources.holds import Holds
     from resources.ledger import Ledger
     from resources.standings import Standings
 
@@ -91,6 +92,12 @@ def bindings(settings: Settings) -> dict[str, Any]:
 
         return Announcements(context.resources.database)
 
+    @dg.resource(required_resource_keys={"database"}, description="Copies that no rule may delete.")
+    def holds(context: dg.InitResourceContext) -> "Holds":
+        from resources.holds import Holds
+
+        return Holds(context.resources.database)
+
     @dg.resource(
         required_resource_keys={"standings", "globus", "clock"},
         description="Whether something of a scan may go somewhere, asked before every submit.",
@@ -136,6 +143,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "globus": globus,
         "standings": standings,
         "inbox": inbox,
+        "holds": holds,
         "gate": gate,
         "transfer": transfer,
         "facilities": facilities,

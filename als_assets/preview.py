@@ -11,7 +11,7 @@ import dagster as dg
 
 from als_assets import checks, evidence
 from als_assets.naming import asset_key, asset_spec
-from als_assets.raw import raw_key
+from als_assets.raw import manifest_here, raw_key
 from als_assets.step import Stopwatch, remote_step
 from beamlines.config import Beamline
 from beamlines.layout import Copy
@@ -48,7 +48,7 @@ def preview_asset(beamline: Beamline, raw: Copy, preview: Copy) -> dg.AssetsDefi
         began = clock.now()
         with remote_step(context, remote):
             proof.make_folders(preview.location(key).folder)
-            source = proof.read_manifest(raw.manifest(key)).files[0]
+            source = manifest_here(context, beamline, raw, key).files[0]
             paths = [str(copy.location(key).here) for copy in (raw, preview)]
             try:
                 run_program(

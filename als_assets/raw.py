@@ -4,10 +4,11 @@ Belongs here: the assets whose artifact is the raw file.
 Does not: how a scan is found (sensors), or what is made of it (branch, preview).
 """
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 import dagster as dg
@@ -16,9 +17,10 @@ from als_assets import checks, evidence
 from als_assets.naming import asset_key, asset_spec
 from als_assets.step import Stopwatch, remote_step
 from beamlines.config import Beamline
-from beamlines.layout import Copy
+from beamlines.layout import LEGACY, Copy
 from beamlines.manifest import Manifest, Program
 from beamlines.places import Location
+from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey
 from beamlines.standing import SeenFile
 from resources import proof
@@ -69,7 +71,7 @@ def onward_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefi
 
     def make(step: _Step, _: Clock) -> _Made:
         key = step.key
-        manifest = proof.read_manifest(source.manifest(key))
+        manifest = manifest_here(step.context, beamline, source, key)
         content, listing = manifest.files[0], source.manifest(key).here.read_bytes()
         sha256 = hashlib.sha256(listing).hexdigest()
         items = (
@@ -157,6 +159,36 @@ def _first_manifest(raw: Location, listing: Location, clock: Clock) -> Manifest:
     return manifest
 
 
+def manifest_here(context: dg.AssetExecutionContext, beamline: Beamline, copy: Copy, key: PartitionKey) -> Manifest:
+    """The manifest of a raw copy on this machine. Of one that was adopted it is made when it is first needed.
+
+    Raises FileNotFoundError where there is none, and SourceChangedError where the file is not the one that was adopted.
+    """
+    listing = copy.manifest(key)
+    if not listing.here.exists():
+        _must_be_as_adopted(context, beamline, copy, key)
+        proof.write_manifest(listing, proof.make_raw_manifest(copy.location(key), program=PROGRAM))
+    return proof.read_manifest(listing)
+
+
+def _must_be_as_adopted(context: dg.AssetExecutionContext, beamline: Beamline, copy: Copy, key: PartitionKey) -> None:
+    wanted = dg.AssetRecordsFilter(asset_key(beamline, copy), asset_partitions=[str(key)])
+    found = context.instance.fetch_materializations(wanted, limit=1).records
+    event = found[0].asset_materialization if found else None
+    said = {} if event is None else {name: value.value for name, value in event.metadata.items()}
+    if said.get("arrival") != Arrival.ADOPTED:
+        raise FileNotFoundError(errno.ENOENT, "no manifest", str(copy.manifest(key).here))
+    status = copy.location(key).here.stat()
+    adopted = SeenFile(int(str(said["bytes"])), datetime.fromtimestamp(float(str(said["modified"])), UTC))
+    now = SeenFile(status.st_size, datetime.fromtimestamp(int(status.st_mtime), UTC))
+    if now != adopted:
+        raise SourceChangedError(
+            seen=f"{copy.location(key)} has {now}, and had {adopted} when it was adopted",
+            meaning="it is not the file that was registered",
+            remedy="look at what has changed it; nothing is made of it until then",
+        )
+
+
 def raw_key(context: dg.AssetExecutionContext) -> PartitionKey:
     """The partition of a raw asset. Raises dg.Failure for a labelled one."""
     return without_label(partition_of(context))
@@ -181,6 +213,17 @@ def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
             "(Partitions, three dots, Delete partitions).",
             allow_retries=False,
         ) from error
+
+
+def to_be_made(key: PartitionKey) -> PartitionKey:
+    """The key itself. Raises dg.Failure for results of the system before this one: those are adopted, never made."""
+    if key.label == LEGACY:
+        raise dg.Failure(
+            description=f"{key} stands for what the system before this one has made, and that is not made again. "
+            f"Materialize the partition {key.of_scan}, or one with another label.",
+            allow_retries=False,
+        )
+    return key
 
 
 def without_label(key: PartitionKey) -> PartitionKey:

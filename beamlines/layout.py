@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 from beamlines.places import Location, Place, Role, Store
 from beamlines.scans import PartitionKey
 
+LEGACY = "legacy"
+"""The label of results that the system before this one has made: they lie where that one has put them."""
 _READS_AS_LABELLED = re.compile(r".*\.[a-z0-9-]{0,32}", re.DOTALL)
 _READS_AS_PRODUCT = re.compile(r"_*(?:rec|from_).*", re.DOTALL)
 _READS_AS_RAW = re.compile(r".*\.h5(?:\.manifest\.json)?_*", re.DOTALL)
@@ -63,6 +65,8 @@ class Copy:
         return PurePosixPath(*(f"{part}_" if _READS_AS_RAW.fullmatch(part) else part for part in folders), name)
 
     def _results_folder(self, key: PartitionKey) -> PurePosixPath:
+        if key.label == LEGACY:
+            return PurePosixPath(key.scan.folder)
         # A user's folder called rec... would lie inside another scan's product: it gets an underscore more.
         parts = [f"_{part}" if _READS_AS_PRODUCT.fullmatch(part) else part for part in key.scan.folder.split("/")]
         folder = PurePosixPath(*parts)
@@ -73,7 +77,8 @@ class Copy:
         return folder / (below if self.place.facility is None else f"from_{below}")
 
     def _product_name(self, key: PartitionKey) -> str:
-        return f"rec{_unambiguous(key)}" + (".zarr" if self.artifact is Artifact.ZARR else "")
+        name = key.scan.name if key.label == LEGACY else _unambiguous(key)
+        return f"rec{name}" + (".zarr" if self.artifact is Artifact.ZARR else "")
 
 
 def _unambiguous(key: PartitionKey) -> str:

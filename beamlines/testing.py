@@ -6,6 +6,7 @@ Does not: what must be true of them (tests).
 
 from hypothesis import strategies as st
 
+from beamlines.layout import LEGACY
 from beamlines.scans import RESERVED_LABELS, SUFFIX, PartitionKey, ScanId
 
 HOSTILE_NAMES = (
@@ -88,7 +89,7 @@ def partition_keys() -> st.SearchStrategy[PartitionKey]:
     labels = st.one_of(
         st.none(),
         st.sampled_from(("a", "b", "manifest", "1", "-", "nersc")),
-        st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True).filter(lambda label: label not in RESERVED_LABELS),
+        st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True).filter(lambda label: label not in {*RESERVED_LABELS, LEGACY}),
     )
     return st.builds(PartitionKey, scan_ids(), labels)
 

@@ -11,6 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from als_assets.branch import Branch, job_assets, return_asset
 from als_assets.naming import asset_key, scan_partitions
 from als_assets.operations.announce import announce_job
+from als_assets.operations.register import register_job
 from als_assets.preview import preview_asset
 from als_assets.raw import arrival_spec, first_copy, onward_copy
 from beamlines.config import Beamline
@@ -116,5 +117,5 @@ def build(beamline: Beamline) -> Graph:
         ingest=ScanJob(ingest, partitions),
         branches=jobs,
         again=again,
-        operations=[announce_job(beamline)],
+        operations=[announce_job(beamline), register_job(beamline, copies)],
     )

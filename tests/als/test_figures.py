@@ -3,7 +3,7 @@
 import pytest
 
 from als.figures import overhead_s, split_of_asset
-from als.screen import size
+from als.words import size
 
 
 def test_time_in_which_nothing_was_at_work_is_ours() -> None:

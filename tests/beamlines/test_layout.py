@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beamlines.layout import Artifact, Copy
+from beamlines.layout import LEGACY, Artifact, Copy
 from beamlines.places import NotAtPlaceError, Place, Role, Store
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.testing import HOSTILE_NAMES, partition_keys
@@ -130,6 +130,21 @@ def test_an_ordinary_scan_lies_where_people_look_for_it(
     where: Place, artifact: Artifact, maker: str | None, label: str | None, expected: str
 ) -> None:
     assert str(Copy(where, artifact, maker).location(key_of("BLS-1/deep/scan.h5", label)).path) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "artifact", "path", "expected"),
+    [
+        (BEAMLINE, Artifact.TIFF, "BLS-1/scan.h5", "scratch/BLS-1/recscan"),
+        (BEAMLINE, Artifact.ZARR, "BLS-1/scan.h5", "scratch/BLS-1/recscan.zarr"),
+        (NERSC, Artifact.TIFF, "recent work/scan.b.h5", "scratch/recent work/recscan.b"),
+        (NERSC, Artifact.ZARR, "scan.h5", "scratch/recscan.zarr"),
+    ],
+)
+def test_results_of_the_system_before_lie_where_that_one_has_put_them(
+    where: Place, artifact: Artifact, path: str, expected: str
+) -> None:
+    assert str(Copy(where, artifact, "nersc").location(key_of(path, LEGACY)).path) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""The backlog of a branch: scans that are on site, and of which the branch has made nothing yet.
+
+Belongs here: which they are, how large, and which are left out for a reason.
+Does not: running them: that is a backfill of Dagster's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from als_assets.bl832.graph import Graph
+from als_assets.naming import asset_key
+from beamlines.config import Beamline
+from beamlines.decisions import Decision, Reason
+from beamlines.layout import Artifact, Copy
+from beamlines.policy import send_on
+from beamlines.scans import InvalidPartitionKeyError, ScanId
+from beamlines.standing import Standing
+from resources.standings import Standings
+
+_PAGE = 1_000
+
+
+@dataclass(slots=True)
+class Backlog:
+    """What a backfill would do."""
+
+    parts: list[tuple[list[dg.AssetKey], list[str]]] = field(default_factory=list)
+    """Assets and the scans for which they are made: of scans whose raw copy is at the facility, all but that."""
+    bytes: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """By reason."""
+
+    @property
+    def scans(self) -> list[str]:
+        return [key for _, keys in self.parts for key in keys]
+
+
+def backlog_of(
+    instance: dg.DagsterInstance,
+    beamline: Beamline,
+    graph: Graph,
+    branch: str,
+    folder: str,
+    standings: Standings,
+    *,
+    include_aborted: bool,
+) -> Backlog:
+    """The backlog of one branch, for scans below a folder of raw/. Raises ValueError for a branch that is not there."""
+    if branch not in beamline.facilities:
+        raise ValueError(f"there is no branch {branch!r}; there are {', '.join(sorted(beamline.facilities))}")
+    facility = beamline.facilities[branch]
+    destination = beamline.places[facility.raw]
+    copies = [copy for copy in graph.copies if copy.maker == branch or copy.place.name in (facility.raw, facility.work)]
+    first = asset_key(beamline, Copy(destination, Artifact.RAW))
+    assets = list(dict.fromkeys(asset_key(beamline, copy) for copy in copies))
+    made = asset_key(beamline, Copy(beamline.places[facility.work], Artifact.TIFF, branch))
+    sizes = dict(_on_site(instance, graph.ingested, folder))
+    known = standings.of_many(sizes)
+    reconstructed, there = (set(instance.get_materialized_partitions(asset)) for asset in (made, first))
+    backlog = Backlog()
+    fresh: list[str] = []
+    at_facility: list[str] = []
+    for key in sizes:
+        if key in reconstructed:
+            continue
+        standing = known.get(key, Standing())
+        decision = beamline.export_control.may_be_at(ScanId.from_key(key), destination, standing)
+        decision = send_on(standing, branch) if decision.allowed else decision
+        if decision.allowed or _wanted_all_the_same(decision, include_aborted=include_aborted):
+            (at_facility if key in there else fresh).append(key)
+            backlog.bytes += sizes[key]
+        else:
+            backlog.left_out.setdefault(str(decision.reason), []).append(key)
+    without_first = [asset for asset in assets if asset != first]
+    backlog.parts = [part for part in ((assets, fresh), (without_first, at_facility)) if part[1]]
+    return backlog
+
+
+def _wanted_all_the_same(decision: Decision, *, include_aborted: bool) -> bool:
+    # A person backfills: that a scan was not to be sent by itself is no reason any more.
+    return decision.reason is Reason.WITHHELD or (include_aborted and decision.reason is Reason.ABORTED)
+
+
+def _on_site(instance: dg.DagsterInstance, asset: dg.AssetKey, folder: str) -> Iterator[tuple[str, int]]:
+    """Scans with a copy on site, by key, and the size of each; the newest record of each counts."""
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(asset, limit=_PAGE, cursor=cursor, ascending=True)
+        for record in page.records:
+            event, key = record.asset_materialization, record.partition_key
+            if event is not None and key is not None and _is_below(key, folder):
+                size = event.metadata.get("bytes")
+                yield key, int(str(size.value)) if size is not None else 0
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _is_below(key: str, folder: str) -> bool:
+    try:
+        found = ScanId.from_key(key).folder
+    except InvalidPartitionKeyError:
+        return False
+    return not folder or found == folder or found.startswith(f"{folder}/")
