@@ -32,7 +32,7 @@ scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=s
 	@$(BIN)/als measure $${SCAN:+--scan "$$SCAN"}
 
 test: $(INSTALLED)    ## All tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 check: $(INSTALLED)   ## Lint, format, types
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ Belongs here: the queries, and what a refusal means.
 Does not: deciding what is ended or started.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,17 @@ mutation Backfill($parameters: LaunchBackfillParams!) {
     ... on UnauthorizedError { message }
   }
 }"""
+_LAUNCH = """
+mutation Launch($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}"""
+LOCATION, REPOSITORY = "als", "__repository__"
+"""As workspace.yaml names the one, and Dagster the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,20 @@ class Webserver:
         results = answer.get("terminateRunResults") or [answer]
         return [str(result["message"]) for result in results if "message" in result]
 
+    def launch(
+        self, job: str, *, tags: Mapping[str, str] | None = None, config: Mapping[str, Any] | None = None
+    ) -> str:
+        """Launch a run of a job; its id. A partition is a tag, ``dagster/partition``."""
+        parameters = {
+            "selector": {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "jobName": job},
+            "runConfigData": config or {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
+        }
+        answer = self._ask(_LAUNCH, {"parameters": parameters}, "launchRun")
+        if "run" not in answer:
+            raise _refused(f"starts no run of {job}", answer)
+        return str(answer["run"]["runId"])
+
     def backfill(self, assets: Sequence[Sequence[str]], partitions: Sequence[str], tags: dict[str, str]) -> str:
         """Start a backfill of some assets for some partitions; its id."""
         parameters = {
@@ -63,11 +88,7 @@ class Webserver:
         }
         answer = self._ask(_BACKFILL, {"parameters": parameters}, "launchPartitionBackfill")
         if "backfillId" not in answer:
-            raise ServiceRefusedError(
-                seen=f"Dagster starts no backfill: {answer.get('message', answer.get('__typename'))}",
-                meaning="nothing was started",
-                remedy="look at what the message names",
-            )
+            raise _refused("starts no backfill", answer)
         return str(answer["backfillId"])
 
     def _ask(self, query: str, variables: dict[str, Any], field: str) -> dict[str, Any]:
@@ -90,3 +111,11 @@ class Webserver:
                 remedy="compare dagster's version with the lock",
             )
         return dict(document["data"][field])
+
+
+def _refused(what: str, answer: Mapping[str, Any]) -> ServiceRefusedError:
+    errors = [str(error.get("message")) for error in answer.get("errors") or []]
+    said = "; ".join(errors) or answer.get("message") or answer.get("__typename")
+    return ServiceRefusedError(
+        seen=f"Dagster {what}: {said}", meaning="nothing was started", remedy="look at what the message names"
+    )

@@ -196,10 +196,8 @@ def accept(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
             _say("It was ingested before: its copies stay as they are, and new content is not copied.")
             return
         at.ledger.supersede(at.graph.ingested.to_user_string(), scan.key, at.clock.now())
-        started = at.webserver.backfill(
-            [at.graph.ingested.path, at.graph.preview.path], [scan.key], {"als/accepted": connection.author}
-        )
-        _say(f"its ingest begins (backfill {started})")
+        tags = {"dagster/partition": scan.key, "als/accepted_by": connection.author}
+        _say(f"its ingest begins (run {at.webserver.launch(at.graph.ingest.name, tags=tags)})")
 
 
 def scan_of(beamline: Beamline, name: str) -> ScanId:

@@ -1,19 +1,25 @@
 """A twin and a real Dagster (webserver, daemon, code server, run workers), started once for this folder."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from als import stack as stacks
 from als.follow import ScanView
+from als.graphql import Webserver
 from als.stack import Stack, running
 from als_assets.definitions import compose
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from resources.settings import chosen_deployment, load_settings
 
-LIMIT_S = 240
+LIMIT_S = 300
+SMALL = ("--rows", "32", "--columns", "96", "--angles", "91")
+HOSTILE_FOLDER = "BLS-00001_o'brien; $(id)/day 1"
+HOSTILE_TEXT = "-$(touch pwned); 'rm' \"x\" é 🦷\n..@b"
+REAL_SCAN = Path(__file__).parents[3] / "shared" / "data" / "tooth.h5"
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +47,34 @@ def measure(stack: Stack) -> Callable[..., ScanId]:
         return ScanId(stacks.measure(stack.state, ["--seconds", "0.5", *options]))
 
     return measured
+
+
+@pytest.fixture(scope="session")
+def scans(
+    measure: Callable[..., ScanId], secret: ScanId, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, ScanId]:
+    """Scans that arrive one after another and are on their way together, as on a busy day. None is announced."""
+    damaged = tmp_path_factory.mktemp("damaged") / "damaged.h5"
+    damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5000))
+    arrived = {
+        "phantom": measure(*SMALL),
+        "hostile": measure(*SMALL, "--folder", HOSTILE_FOLDER, f"--name={HOSTILE_TEXT}.h5"),
+        "damaged": measure("--source", str(damaged), "--text", "damaged"),
+        "left": measure(*SMALL, "--text", "left"),
+        "secret": secret,
+    }
+    if REAL_SCAN.exists():
+        arrived["tooth"] = measure("--source", str(REAL_SCAN), "--text", "tooth")
+    return arrived
+
+
+@pytest.fixture(scope="session")
+def secret(stack: Stack, measure: Callable[..., ScanId]) -> ScanId:
+    """A scan that the acquisition program has announced as restricted, by GraphQL."""
+    scan = measure(*SMALL, "--seconds", "0", "--text", "secret")
+    announcement = {"path": f"/global/raw/{scan.path}", "export_control": True}
+    Webserver(stack.ui_url).launch("bl832_announce", config={"ops": {"announce": {"config": announcement}}})
+    return scan
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import dagster as dg
 import httpx
@@ -11,21 +10,15 @@ import pytest
 
 from als.figures import outside_of, overhead_s
 from als.follow import ScanView
+from als.graphql import Webserver
 from als.stack import Stack
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from resources.database import Database
 from resources.ledger import Ledger
 
-REAL_SCAN = Path(__file__).parents[3] / "shared" / "data" / "tooth.h5"
-SMALL = ("--rows", "32", "--columns", "96", "--angles", "91")
-HOSTILE_TEXT = "-$(touch pwned); 'rm' \"x\" é 🦷\n..@b"
 BRANCH = ("nersc/raw", "pscratch/raw", "pscratch/tiff", "pscratch/zarr", "nersc/tiff", "nersc/zarr")
 WORK = ("nersc/raw", "pscratch/raw+tiff+zarr", *BRANCH[4:], "data832/nersc_tiff", "data832/nersc_zarr")
-BACKFILL = """
-mutation Backfill($parameters: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $parameters) { __typename ... on LaunchBackfillSuccess { backfillId } }
-}"""
 BACKFILL_STATUS = """
 query Status($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"""
 
@@ -34,10 +27,19 @@ Follow = Callable[[ScanId], ScanView]
 
 
 @pytest.fixture(scope="module")
-def phantom(measure: Measure, follow: Follow) -> ScanView:
-    return follow(measure(*SMALL))
+def phantom(scans: dict[str, ScanId], follow: Follow) -> ScanView:
+    return follow(scans["phantom"])
 
 
+@pytest.fixture(scope="module")
+def again(stack: Stack, phantom: ScanView) -> tuple[str, set[str]]:
+    """A backfill of what is there, and what had been sent for it before; its daemon looks every half minute."""
+    before = _remote_work(stack, phantom.partition)
+    assets = [["bl832", *name.split("/")] for name in BRANCH]
+    return Webserver(stack.ui_url).backfill(assets, [phantom.partition], {}), before
+
+
+@pytest.mark.usefixtures("again")
 def test_every_asset_is_there_and_every_check_passed(phantom: ScanView) -> None:
     assert phantom.errors == []
     assert phantom.succeeded
@@ -62,34 +64,32 @@ def test_our_own_overhead_is_what_no_service_was_at_work_in(phantom: ScanView) -
     assert 0 < ours < ended - began
 
 
-def test_a_hostile_name_goes_all_the_way_and_does_nothing(stack: Stack, measure: Measure, follow: Follow) -> None:
-    folder = "BLS-00001_o'brien; $(id)/day 1"
-    scan = measure(*SMALL, "--folder", folder, f"--name={HOSTILE_TEXT}.h5")
+def test_a_hostile_name_goes_all_the_way_and_does_nothing(
+    stack: Stack, scans: dict[str, ScanId], follow: Follow
+) -> None:
+    scan = scans["hostile"]
     view = follow(scan)
     assert view.errors == []
     assert view.succeeded
     assert list(stack.state.rglob("pwned")) == []
-    returned = stack.state / "world/data832/data/scratch/globus_share" / folder / "nersc" / f"rec{HOSTILE_TEXT}"
+    returned = stack.state / "world/data832/data/scratch/globus_share" / scan.folder / "nersc" / f"rec{scan.name}"
     assert len(list(returned.glob("*.tiff"))) == 32
 
 
-@pytest.mark.skipif(not REAL_SCAN.exists(), reason="the real scan shared/data/tooth.h5 is not beside this checkout")
-def test_the_real_scan_of_a_tooth_goes_all_the_way(measure: Measure, follow: Follow) -> None:
-    view = follow(measure("--source", str(REAL_SCAN), "--text", "tooth"))
+def test_the_real_scan_of_a_tooth_goes_all_the_way(scans: dict[str, ScanId], follow: Follow) -> None:
+    if "tooth" not in scans:
+        pytest.skip("the real scan shared/data/tooth.h5 is not beside this checkout")
+    view = follow(scans["tooth"])
     assert view.errors == []
     assert view.succeeded
-    results = next(asset for key, asset in view.assets.items() if key.path[1:] == ["pscratch", "tiff"]).metadata[
-        "results"
-    ]
-    assert results["center_px"] == pytest.approx(295.6, abs=0.5)
+    made = {"/".join(key.path[1:]): asset.metadata for key, asset in view.assets.items()}
+    assert made["pscratch/tiff"]["results"]["center_px"] == pytest.approx(295.6, abs=0.5)
 
 
 def test_a_scan_that_was_cut_off_is_kept_and_flagged_and_nothing_is_made_of_it(
-    tmp_path: Path, measure: Measure, follow: Follow
+    scans: dict[str, ScanId], follow: Follow
 ) -> None:
-    damaged = tmp_path / "damaged.h5"
-    damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(5000))
-    view = follow(measure("--source", str(damaged), "--text", "damaged"))
+    view = follow(scans["damaged"])
     assert view.errors == []
     assert "truncated" in str(view.not_whole)
     made = {"/".join(key.path[1:]) for key, asset in view.assets.items() if asset.metadata}
@@ -97,19 +97,11 @@ def test_a_scan_that_was_cut_off_is_kept_and_flagged_and_nothing_is_made_of_it(
 
 
 def test_a_backfill_of_scans_that_are_there_moves_nothing(
-    stack: Stack, phantom: ScanView, instance: dg.DagsterInstance
+    stack: Stack, phantom: ScanView, again: tuple[str, set[str]], instance: dg.DagsterInstance
 ) -> None:
-    before = _remote_work(stack, phantom.partition)
-    parameters = {
-        "assetSelection": [{"path": ["bl832", *name.split("/")]} for name in BRANCH],
-        "partitionNames": [phantom.partition],
-        "fromFailure": False,
-        "tags": [],
-    }
-    launched = _graphql(stack, BACKFILL, {"parameters": parameters})["launchPartitionBackfill"]
-    assert launched["__typename"] == "LaunchBackfillSuccess"
-    assert _await_backfill(stack, launched["backfillId"]) == "COMPLETED_SUCCESS"
-    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": launched["backfillId"]}))
+    backfill, before = again
+    assert _await_backfill(stack, backfill) == "COMPLETED_SUCCESS"
+    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill}))
     assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS]
     assert _remote_work(stack, phantom.partition) == before
     assert len(before) == 6

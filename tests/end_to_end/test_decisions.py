@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -18,14 +17,6 @@ from resources.clock import SystemClock
 SMALL = ("--rows", "16", "--columns", "64", "--angles", "61", "--seconds", "0")
 LIMIT_S = 120
 OFF_SITE = ("nersc/raw", "pscratch/raw", "pscratch/tiff", "pscratch/zarr", "nersc/tiff", "nersc/zarr")
-LAUNCH = """
-mutation Launch($config: RunConfigData!) {
-  launchRun(executionParams: {
-    selector: {repositoryLocationName: "als", repositoryName: "__repository__", jobName: "bl832_announce"}
-    runConfigData: $config
-  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
-}"""
-
 Measure = Callable[..., ScanId]
 Follow = Callable[[ScanId], ScanView]
 Command = Callable[..., Result]
@@ -42,11 +33,10 @@ def als(stack: Stack) -> Command:
 
 
 @pytest.fixture(scope="module")
-def left(measure: Measure, follow: Follow) -> ScanId:
+def left(scans: dict[str, ScanId], follow: Follow) -> ScanId:
     """A scan that has gone all the way."""
-    scan = measure(*SMALL, "--text", "left")
-    assert follow(scan).succeeded
-    return scan
+    assert follow(scans["left"]).succeeded
+    return scans["left"]
 
 
 def eventually(condition: Callable[[], object]) -> object:
@@ -72,13 +62,9 @@ def off_site(stack: Stack, scan: ScanId) -> list[Path]:
 
 
 def test_announced_by_graphql_as_restricted_a_scan_stays_on_site_whatever_is_asked_for(
-    stack: Stack, measure: Measure, instance: dg.DagsterInstance
+    stack: Stack, secret: ScanId, instance: dg.DagsterInstance
 ) -> None:
-    scan = measure(*SMALL, "--text", "secret")
-    config = {"ops": {"announce": {"config": {"path": f"/global/raw/{scan.path}", "export_control": True}}}}
-    query = {"query": LAUNCH, "variables": {"config": config}}
-    answer = httpx.post(f"{stack.ui_url}/graphql", json=query, timeout=60).json()
-    assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
+    scan = secret
     assert eventually(lambda: made(instance, "data832/preview", scan.key))
     backfill = Webserver(stack.ui_url).backfill([["bl832", *name.split("/")] for name in OFF_SITE], [scan.key], {})
     assert eventually(lambda: ended(instance, backfill=backfill))

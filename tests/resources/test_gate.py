@@ -7,7 +7,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -256,7 +255,7 @@ class House:
     def forget(self) -> None:
         with self.database.engine.begin() as connection:
             for table in (scans, remote_work):
-                connection.execute(sa.delete(table))
+                connection.exec_driver_sql(f"DELETE FROM {table.name}")  # noqa: S608
 
     @property
     def submits(self) -> int:
@@ -321,13 +320,14 @@ def test_without_a_reason_every_door_is_open(house: House, door: str) -> None:
     assert house.submits == before + 1
 
 
-@settings(max_examples=10_000, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
-@given(scan=scan_ids(), kinds=st.sets(st.sampled_from(KINDS), min_size=1, max_size=3), door=st.sampled_from(DOORS))
+@settings(max_examples=2_000, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None)
+@given(scan=scan_ids(), kinds=st.sets(st.sampled_from(KINDS), min_size=1, max_size=3))
 def test_in_ten_thousand_cases_nothing_of_a_restricted_scan_goes_through_any_door(
-    house: House, scan: ScanId, kinds: set[str], door: str
+    house: House, scan: ScanId, kinds: set[str]
 ) -> None:
     before = house.submits
     gate = gate_that_refuses(house, scan, kinds)
-    with pytest.raises((NotAllowedError, ServiceUnavailableError)):
-        house.leave(scan, gate, door)
+    for door in DOORS:  # five doors for each of two thousand scans
+        with pytest.raises((NotAllowedError, ServiceUnavailableError)):
+            house.leave(scan, gate, door)
     assert house.submits == before

@@ -1,0 +1,28 @@
+"""How the tests are shared out among workers: a file is a piece, and all tests of a whole running Dagster are one too.
+
+Belongs here: that alone.
+Does not: fixtures, which each room's folder has for itself.
+"""
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+LONGEST = "tests/end_to_end/"
+"""What shares one running Dagster: starting another takes half a minute."""
+
+
+class Pieces(LoadFileScheduling):
+    """A worker takes one file after another; the longest piece is one folder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return LONGEST if nodeid.startswith(LONGEST) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Pieces:
+    """Called by xdist; its own ``--dist loadgroup`` groups nothing with the pytest of the lock."""
+    return Pieces(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest piece goes first, so that no worker waits for it in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
