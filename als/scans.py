@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and what people decide about it.")
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="Its partition key, its path below raw/, or its whole path.")]
+Name = Annotated[str, typer.Argument(help="Its partition key, path below raw/ or whole path; or its last part, if unique.")]
 Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
 _SIMILAR = 3
 
@@ -64,15 +64,14 @@ def new_scan(
 @app.command()
 def show(name: Name, state: StateDir = UP_STATE) -> None:
     """Show what was recorded and decided about a scan."""
-    from resources.standings import Standings
+    from als.platform import platform
 
-    connection = connect(state)
-    scan = scan_of(connection.settings.beamline, name)
-    with connection.database() as database:
-        standings = Standings(database)
-        standing, history = standings.of(scan.key), standings.history(scan.key)
+    with platform(connect(state)) as at:
+        scan = known_scan(at, name)
+        standing, history = at.standings.of(scan.key), at.standings.history(scan.key)
+        words = _words(at.beamline, scan, standing)
     _say(f"{scan.key}\n{scan.path!r}")
-    for word, value in _words(connection.settings.beamline, scan, standing):
+    for word, value in words:
         _say(f"  {word:<12} {value}")
     if history:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -208,12 +207,19 @@ def scan_of(beamline: Beamline, name: str) -> ScanId:
 
 
 def known_scan(at: "Platform", name: str) -> ScanId:
-    """The same, of which something is known. Raises UnknownScanError: a decision about a typing error helps nobody."""
+    """The same, of which something is known; its last part is enough where only one scan is called so.
+
+    Raises UnknownScanError: a decision about a typing error helps nobody.
+    """
     scan = scan_of(at.beamline, name)
     partitions = str(at.graph.partitions.name)
     if at.instance.has_dynamic_partition(partitions, scan.key) or at.standings.of(scan.key) != Standing():
         return scan
-    similar = difflib.get_close_matches(scan.key, at.instance.get_dynamic_partitions(partitions), _SIMILAR)
+    known = at.instance.get_dynamic_partitions(partitions)
+    so_called = sorted(key for key in known if key.endswith(f"/{scan.key}") and "@" not in key)
+    if len(so_called) == 1:
+        return ScanId.from_key(so_called[0])
+    similar = so_called[:_SIMILAR] or difflib.get_close_matches(scan.key, known, _SIMILAR)
     hint = f"; did you mean {', '.join(similar)}?" if similar else ""
     raise UnknownScanError(f"nothing is known of {scan.key}{hint}")
 

@@ -21,6 +21,7 @@ from als_assets.definitions import compose
 from beamlines.policy import Arrival
 from beamlines.scans import ScanId
 from benchmarks.history import Past, scan_path, write
+from benchmarks.limits import against
 from resources.clock import SystemClock
 from resources.database import Database
 from resources.ledger import Ledger
@@ -96,7 +97,8 @@ def run(console: Console) -> None:
     table.add_column("limit", justify="right")
     for name, first in results[KNOWN[0]].items():
         seconds = [results[known][name] for known in KNOWN]
-        table.add_row(name, *(f"{value:.3f}" for value in seconds), f"{seconds[-1] / first:.1f} times", f"{LIMIT_S}")
+        growth = f"{seconds[-1] / first:.1f} times"
+        table.add_row(name, *(f"{value:.3f}" for value in seconds), growth, against(seconds[-1], LIMIT_S, "s"))
     console.print(table)
 
 
