@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and what people decide about it.")
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="Its partition key, path below raw/ or whole path; or its last part, if unique.")]
+_NAMED = "Its partition key, path below raw/ or whole path; or its last part, if unique."
+Name = Annotated[str, typer.Argument(help=_NAMED)]
 Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
 _SIMILAR = 3
 
