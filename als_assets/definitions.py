@@ -12,6 +12,7 @@ import dagster as dg
 from als_assets.bindings import bindings
 from als_assets.bl832 import graph
 from resources.settings import Settings, chosen_deployment, load_settings
+from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
 from sensors.routers import router_sensor
 
@@ -31,6 +32,7 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
         ],
+        schedules=flight_check_schedules(beamline, built.flight_check),
         resources={**bindings(settings), **overrides},
         executor=dg.in_process_executor,
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
@@ -17,6 +18,7 @@ from resources.errors import PlatformError, ServiceUnavailableError, WorkInterru
 from resources.remote import Remote, RemoteStatus
 from resources.work import Record
 
+Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 _TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """By a person. A run that the daemon has declared failed is another matter: its retry wants to attach."""
 _ENDED = (*_TERMINATED, dg.DagsterRunStatus.FAILURE)
@@ -29,7 +31,7 @@ _RETRIES, _RETRY_AFTER_S = 6, 30
 class Pulse:
     """What happens at every poll: the news is logged once, and the run is asked whether it has been ended."""
 
-    context: dg.AssetExecutionContext
+    context: Context
     said: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, record: Record, status: RemoteStatus) -> None:
@@ -43,7 +45,7 @@ class Pulse:
 
 
 @contextmanager
-def remote_step(context: dg.AssetExecutionContext, remote: Remote) -> Iterator[Pulse]:
+def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
     """Wait for remote work inside this.
 
     A person's Terminate ends the remote work too. A dying worker or machine leaves it running, for the retry to attach
@@ -83,7 +85,7 @@ def remote_step(context: dg.AssetExecutionContext, remote: Remote) -> Iterator[P
         raise
 
 
-def _cancel(context: dg.AssetExecutionContext, remote: Remote) -> None:
+def _cancel(context: Context, remote: Remote) -> None:
     try:
         for ended in remote.cancel_open():
             context.log.info(f"The run was terminated: {ended} was cancelled.")
@@ -103,6 +105,6 @@ class Stopwatch:
         return time.monotonic() - self._began
 
 
-def _status(context: dg.AssetExecutionContext) -> dg.DagsterRunStatus | None:
+def _status(context: Context) -> dg.DagsterRunStatus | None:
     run = context.instance.get_run_by_id(context.run.run_id)
     return None if run is None else run.status

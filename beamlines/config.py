@@ -9,11 +9,12 @@ import re
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any, Literal, Self, TypeVar
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from beamlines.places import NAME_PATTERN, AbsolutePath, Place, Role, Store
+from beamlines.places import NAME_PATTERN, AbsolutePath, Place, RelativePath, Role, Store
 from beamlines.policy import ExportControl
 from beamlines.scans import InvalidScanPathError, ScanId
 
@@ -41,6 +42,25 @@ class ScanRules(Strict):
     """Where a new scan is copied to first, and read: on site."""
     ignore_folders: tuple[str, ...] = ()
     """Folders below raw/ that never hold scans."""
+
+
+class FlightCheck(Strict):
+    """A small file goes the way of every scan, so that a broken link is known before a scan needs it."""
+
+    file: RelativePath
+    """Below raw/ on the acquisition machine, in a folder that never holds scans."""
+    deadline: timedelta = timedelta(minutes=15)
+    """How long a hop may take: in this time a person would have looked."""
+    cron: str = Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")
+    """When: minute, hour, day, month, day of the week."""
+    time_zone: str
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("must be a time zone of the IANA's database, such as America/Los_Angeles")
+        return name
 
 
 class SlurmJob(Strict):
@@ -87,6 +107,8 @@ class Beamline(Strict):
     preference: tuple[str, ...]
     """Facilities in the order in which they are asked to take new arrivals."""
     export_control: ExportControl
+    flight_check: FlightCheck | None = None
+    """None where the beamline has none."""
 
     @field_validator("places", mode="before")
     @classmethod
@@ -114,6 +136,11 @@ class Beamline(Strict):
                     raise ValueError(f"{here}.{key}: jobs of {name} cannot see {place}: its facility is another")
         if self.places[self.scans.first_copy].off_site:
             raise ValueError(f"scans.first_copy: {self.scans.first_copy} is off site: a scan is read on site first")
+        if self.flight_check is not None and not self._is_ignored(self.flight_check.file.parent):
+            raise ValueError(
+                f"flight_check.file: {self.flight_check.file.parent} must be in scans.ignore_folders, "
+                "or its files would be taken for scans"
+            )
         if sorted(self.preference) != sorted(self.facilities):
             raise ValueError(f"preference must list each facility once: {sorted(self.facilities)}")
         self._folders_must_be_apart()
@@ -139,15 +166,17 @@ class Beamline(Strict):
 
     def why_not_a_scan(self, path: str) -> str | None:
         """Why a path below raw/ is no scan of this beamline; None where it is one."""
-        folder = PurePosixPath(path).parent
-        for ignored in self.scans.ignore_folders:
-            if folder == PurePosixPath(ignored) or PurePosixPath(ignored) in folder.parents:
-                return f"{ignored} is in scans.ignore_folders"
+        if ignored := self._is_ignored(PurePosixPath(path).parent):
+            return f"{ignored} is in scans.ignore_folders"
         try:
             ScanId(path)
         except InvalidScanPathError as error:
             return str(error)
         return None
+
+    def _is_ignored(self, folder: PurePosixPath) -> str | None:
+        """The entry of scans.ignore_folders that a folder below raw/ falls under."""
+        return next((name for name in self.scans.ignore_folders if folder.is_relative_to(name)), None)
 
 
 def parse_beamline(text: str, *, source: str) -> Beamline:

@@ -80,6 +80,8 @@ class Place(BaseModel):
     dir_mode: Mode = "2775"
     file_mode: Mode = "664"
     group: str | None = None
+    contact: str = ""
+    """Who runs it, and is asked when it does not answer or refuses."""
     data_access_consent: bool = False
     """True only for mapped collections of a Globus Connect Server that ask for the ``data_access`` scope."""
 
@@ -90,6 +92,11 @@ class Place(BaseModel):
                 if store is not other and another.is_relative_to(folder):
                     raise ValueError(f"stores.{other} ({another}) lies in stores.{store} ({folder})")
         return self
+
+    @property
+    def run_by(self) -> str:
+        """Who runs it, in words."""
+        return self.contact or f"whoever runs {self.name}"
 
     def at(self, store: Store, path: PurePosixPath | str) -> "Location":
         """The location of ``path`` in one of the place's two stores. Raises NotAtPlaceError."""

@@ -31,6 +31,10 @@ class ServiceRefusedError(PlatformError):
     """The service understood and said no (credentials, consent, permission, a malformed request): a person must act."""
 
 
+class CredentialsRefusedError(ServiceRefusedError):
+    """The service does not accept who asks (secret, key, consent): those who run this platform must act."""
+
+
 class NotAllowedError(PlatformError):
     """Policy forbids it: the scan may not go there."""
 

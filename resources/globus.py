@@ -12,7 +12,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from resources.errors import PlatformError, ServiceRefusedError, ServiceUnavailableError
+from resources.errors import (
+    CredentialsRefusedError,
+    PlatformError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+)
 
 if TYPE_CHECKING:
     import globus_sdk
@@ -331,7 +336,7 @@ def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
         return LookupError(f"Globus, {what}: {said}")
     if error.info.consent_required:
         scopes = ", ".join(error.info.consent_required.required_scopes or [])
-        return ServiceRefusedError(
+        return CredentialsRefusedError(
             seen=f"Globus, {what}: {said}",
             meaning="the collection asks for a consent that the client does not have",
             remedy=f"set data_access_consent for the place, or consent to {scopes}",
@@ -339,7 +344,11 @@ def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
     if "PermissionDenied" in code or status == 403:
         return _refused(what, said, "the client may not do that there", "give the client the role or permission")
     if status in (400, 401) and (status == 401 or "invalid_client" in error.text):
-        return _refused(what, said, "the credentials are not accepted", "renew the client's secret")
+        return CredentialsRefusedError(
+            seen=f"Globus, {what}: {said}",
+            meaning="the credentials are not accepted",
+            remedy="renew the client's secret",
+        )
     if status in (408, 409, 429) or status >= 500 or (status == 404 and not code):
         return _unavailable(what, said)
     return _refused(what, said, "the request is not acceptable as it is", "look at what the service says")

@@ -7,7 +7,7 @@ which copies exist (als_assets).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,11 @@ class Transfer:
             # A little more than the task itself is given, so that its end is seen and not only waited out.
             deadline=patience.deadline + 2 * patience.longest_poll,
         )
+
+    def within(self, deadline: timedelta) -> "Transfer":
+        """The same, but every task is given up after ``deadline``, by Globus itself too."""
+        patience = replace(self._patience, deadline=deadline)
+        return Transfer(self._globus, self._remote, self._ledger, self._gate, self._clock, patience)
 
     # -- copies --------------------------------------------------------------------------------------------------
 

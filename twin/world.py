@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from beamlines.config import Beamline
 from beamlines.deployment import Deployment
-from beamlines.places import Place
+from beamlines.places import Place, Store
 
 SECRET_MODE = 0o600
 
@@ -116,6 +116,7 @@ def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) ->
         _make_folders(place)
     for facility in applied.facilities.values():
         Path(facility.slurm.logs).mkdir(parents=True, exist_ok=True)
+    _put_test_file(applied)
     return World(
         deployment=deployment,
         beamline=applied,
@@ -154,6 +155,15 @@ def _make_folders(place: Place) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             folder.chmod(int(place.dir_mode, 8))
+
+
+def _put_test_file(beamline: Beamline) -> None:
+    """The file of the flight check, which somebody has once put on the acquisition machine."""
+    if beamline.flight_check is not None:
+        file = Path(beamline.places[beamline.scans.place].at(Store.RAW, beamline.flight_check.file).posix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text("A test of the way that scans take.\n")
 
 
 def _must_be_inside(path: Path, state_dir: Path, key: str) -> None:

@@ -11,6 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from als_assets.branch import Branch, job_assets, return_asset
 from als_assets.naming import asset_key, scan_partitions
 from als_assets.operations.announce import announce_job
+from als_assets.operations.flight_check import flight_check_job
 from als_assets.operations.register import register_job
 from als_assets.preview import preview_asset
 from als_assets.raw import arrival_spec, first_copy, onward_copy
@@ -33,6 +34,8 @@ class Graph:
     branches: dict[str, "BranchJob"]
     again: list[UnresolvedAssetJobDefinition]
     """Jobs that no sensor starts: a person reconstructs a scan again."""
+    flight_check: dg.JobDefinition | None
+    """None where the beamline has none."""
     operations: list[dg.JobDefinition]
     """Jobs about the platform rather than one scan's data."""
 
@@ -40,7 +43,8 @@ class Graph:
     def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """All of them."""
         branches = [branch.job.definition for branch in self.branches.values()]
-        return [self.ingest.definition, *branches, *self.again, *self.operations]
+        checks = [] if self.flight_check is None else [self.flight_check]
+        return [self.ingest.definition, *branches, *self.again, *checks, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +121,6 @@ def build(beamline: Beamline) -> Graph:
         ingest=ScanJob(ingest, partitions),
         branches=jobs,
         again=again,
+        flight_check=flight_check_job(beamline, beamline.flight_check) if beamline.flight_check else None,
         operations=[announce_job(beamline), register_job(beamline, copies)],
     )

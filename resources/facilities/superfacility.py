@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from beamlines.deployment import SuperfacilityService
 from resources.clock import Clock
-from resources.errors import ServiceRefusedError, ServiceUnavailableError
+from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities import FileTooLargeError
 from resources.facilities.paths import in_url
 
@@ -148,7 +148,7 @@ class Superfacility:
             return self._answer(verb, url, arguments)
         except _NotAcceptedError as error:
             self.close()
-            raise ServiceRefusedError(
+            raise CredentialsRefusedError(
                 seen=f"the Superfacility API does not accept the credentials in {self._service.key_file} ({error})",
                 meaning="the API client has probably expired: one that may submit jobs lives two days",
                 remedy=f"make a new client at iris.nersc.gov and put its key into {self._service.key_file}, mode 0600",
@@ -231,7 +231,7 @@ class Superfacility:
             self._bad_key(f"it has mode {mode:04o}, and only 0600 is accepted: chmod 600 it", None)
 
     def _bad_key(self, what: str, cause: Exception | None) -> NoReturn:
-        raise ServiceRefusedError(
+        raise CredentialsRefusedError(
             seen=f"the key file {self._service.key_file} cannot be used: {what}",
             meaning="nothing can be submitted to NERSC, or asked after, without it",
             remedy="put the key of a Superfacility API client there, with mode 0600; it is read again at the next try",

@@ -53,7 +53,7 @@ def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.D
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     of_scans = {name for name, job in jobs.items() if job.partitions_def and job.partitions_def.name == "bl832_scans"}
     assert of_scans == {"bl832_ingest", "bl832_nersc", "bl832_nersc_again"}
-    assert set(jobs) - of_scans == {"bl832_announce", "bl832_register"}
+    assert set(jobs) - of_scans == {"bl832_announce", "bl832_flight_check", "bl832_register"}
 
 
 def test_every_asset_is_described_and_grouped_by_its_place(definitions: dg.Definitions) -> None:

@@ -1,0 +1,119 @@
+"""The flight check: what arrives, what is removed, and who is told to act when a hop fails."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from beamlines.flight import TestFile
+from beamlines.places import Store
+from tests.als_assets.conftest import Platform
+from twin.faults import Fault
+
+FOLDER = "transfer_tests"
+
+
+def fly(platform: Platform) -> dg.ExecuteInProcessResult:
+    job = platform.definitions.resolve_job_def("bl832_flight_check")
+    return job.execute_in_process(instance=platform.instance, raise_on_error=False)
+
+
+def said(result: dg.ExecuteInProcessResult) -> str:
+    (failed,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failed.user_failure_data is not None
+    return str(failed.user_failure_data.description)
+
+
+def there(platform: Platform, place: str) -> set[str]:
+    folder = Path(platform.settings.beamline.places[place].at(Store.RAW, FOLDER).posix)
+    return {file.name for file in folder.iterdir()} if folder.exists() else set()
+
+
+def break_collection(platform: Platform, place: str, **conditions: Any) -> None:
+    collection = platform.settings.beamline.places[place].collection
+    platform.twin.control.board.change({"down": [collection], **conditions})
+
+
+def test_a_small_file_goes_the_whole_way_and_is_removed(platform: Platform) -> None:
+    result = fly(platform)
+    assert result.success
+    (metadata,) = [e.step_output_data.metadata for e in result.all_events if e.is_successful_output]
+    rows = [record.data for record in metadata["hops"].records]
+    assert [row["hop"] for row in rows] == ["spot832 to spot832", "spot832 to data832", "data832 to nersc"]
+    assert all(row["bytes"] > 0 and row["task"] and row["seconds"] > 0 for row in rows)
+    assert there(platform, "spot832") == {"test.txt"}
+    assert there(platform, "data832") == there(platform, "nersc") == set()
+
+
+def test_the_first_hop_that_fails_is_named_with_who_must_act_and_ends_the_flight(platform: Platform) -> None:
+    break_collection(platform, "data832")
+    told = said(fly(platform))
+    assert "the hop spot832 to data832" in told
+    assert "the hop data832 to nersc" not in told
+    assert "the computing staff of beamline 8.3.2" in told
+    assert there(platform, "spot832") == {"test.txt"}
+
+
+def test_a_facility_that_is_down_is_named_and_what_was_begun_is_removed(platform: Platform) -> None:
+    break_collection(platform, "nersc")
+    told = said(fly(platform))
+    assert "the hop data832 to nersc" in told
+    assert "NERSC, help.nersc.gov" in told
+    assert there(platform, "spot832") == {"test.txt"}
+    assert there(platform, "data832") == set()
+
+
+def test_without_the_test_file_the_message_says_so(platform: Platform) -> None:
+    file = Path(platform.settings.beamline.places["spot832"].at(Store.RAW, f"{FOLDER}/test.txt").posix)
+    content = file.read_text()
+    file.unlink()
+    try:
+        told = said(fly(platform))
+    finally:
+        file.write_text(content)
+    assert "the hop spot832 to spot832" in told
+    assert "transfer_tests/test.txt" in told
+
+
+def test_credentials_that_are_refused_are_for_the_operators(platform: Platform) -> None:
+    platform.twin.control.injector.add(Fault(match="POST /auth/v2/oauth2/token", status=401, times=100))
+    told = said(fly(platform))
+    assert "those who run this platform" in told
+
+
+@pytest.mark.parametrize(("days", "stays"), [(2, False), (0, True)])
+def test_what_a_check_that_was_cut_off_has_left_is_removed_a_day_later(
+    platform: Platform, days: int, stays: bool
+) -> None:
+    at = datetime.now(UTC) - timedelta(days=days)
+    left = TestFile.unique(FOLDER, "flight", at, "0123456789abcdef")
+    strange = "flight_notes.txt"
+    for name in (left.name, strange):
+        file = Path(platform.settings.beamline.places["spot832"].at(Store.RAW, f"{FOLDER}/{name}").posix)
+        file.write_text("x")
+    assert fly(platform).success
+    assert there(platform, "spot832") == {"test.txt", strange} | ({left.name} if stays else set())
+    for name in (left.name, strange):
+        Path(platform.settings.beamline.places["spot832"].at(Store.RAW, f"{FOLDER}/{name}").posix).unlink(True)
+
+
+def test_it_runs_every_twelve_hours_of_the_beamlines_day(platform: Platform) -> None:
+    (schedule,) = platform.definitions.schedules or []
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert schedule.job_name == "bl832_flight_check"
+    began = datetime(2026, 7, 1, tzinfo=UTC)
+    times = schedule_execution_time_iterator(began.timestamp(), schedule.cron_schedule, schedule.execution_timezone)
+    assert [next(times).astimezone(UTC).hour for _ in range(3)] == [7, 19, 7]
+
+
+def test_a_hop_that_takes_too_long_is_given_up_and_named(platform: Platform) -> None:
+    rules = platform.settings.beamline.flight_check
+    assert rules is not None
+    platform.twin.control.board.change({"bandwidth_bytes_per_s": 0.5})
+    impatient = platform.but(flight_check=rules.model_copy(update={"deadline": timedelta(seconds=0.4)}))
+    told = said(fly(impatient))
+    assert "the hop spot832 to spot832" in told
+    assert "deadline" in told.lower()
