@@ -93,10 +93,25 @@ class Place(BaseModel):
                     raise ValueError(f"stores.{other} ({another}) lies in stores.{store} ({folder})")
         return self
 
+    @model_validator(mode="after")
+    def _one_umask_leads_to_both_modes(self) -> Self:
+        fitting = 0o666 & int(self.dir_mode, 8)
+        if int(self.file_mode, 8) != fitting:
+            raise ValueError(
+                f"file_mode {self.file_mode} does not go with dir_mode {self.dir_mode}: files that jobs write there "
+                f"would get {fitting:o}"
+            )
+        return self
+
     @property
     def run_by(self) -> str:
         """Who runs it, in words."""
         return self.contact or f"whoever runs {self.name}"
+
+    @property
+    def umask(self) -> str:
+        """With which programs there write, in octal: it leads to both modes."""
+        return f"{0o777 & ~int(self.dir_mode, 8):04o}"
 
     def at(self, store: Store, path: PurePosixPath | str) -> "Location":
         """The location of ``path`` in one of the place's two stores. Raises NotAtPlaceError."""

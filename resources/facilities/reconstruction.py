@@ -134,6 +134,10 @@ class ReconstructionJob:
             "settings": self.settings,
             "image": self.facility.image,
             "program_version": self.facility.program_version,
+            "umask": self.raw.place.umask,
+            "dir_mode": self.raw.place.dir_mode,
+            "file_mode": self.raw.place.file_mode,
+            "group": self.raw.place.group or "",
             "cpus": str(self.facility.slurm.cpus_per_task),
             "check": "check_program" if any(step in MAKES for step in self.steps) else "true",
         }

@@ -65,6 +65,8 @@ class Conditions(BaseModel):
     """How long a task backs off after a fault; the service takes minutes."""
     quota_bytes: dict[str, int] = {}
     """By collection."""
+    umask: str = Field(default="0002", pattern=r"^0[0-7]{3}$")
+    """With which the collections' servers write; folders inherit their group."""
     denied: tuple[Denied, ...] = ()
     down: frozenset[str] = frozenset()
     """Collections that do not answer."""

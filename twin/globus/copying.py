@@ -132,7 +132,7 @@ class Copier:
 
     def _make_folder(self, collection: str, path: str) -> None:
         try:
-            self.storage.local(collection, path, Access.WRITE).mkdir(parents=True, exist_ok=True)
+            self._make_folders(self.storage.local(collection, path, Access.WRITE))
         except OSError:
             return  # the files in it meet the same obstacle, and say so
 
@@ -155,7 +155,7 @@ class Copier:
                 return
             if not self.storage.has_room(document.destination_endpoint, size - _size_or_zero(target)):
                 raise FileFaultError("QUOTA_EXCEEDED", f"{size} bytes do not fit in the collection's quota")
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folders(target.parent)
             self._write(task, source, target, corrupt=fault is FaultCode.CORRUPT)
             self._verify(task, document, item, source, target)
             if document.preserve_timestamp:
@@ -166,9 +166,20 @@ class Copier:
         task.counters.files_transferred += 1
         task.successes.append(_success(work))
 
+    def _make_folders(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_folders(folder.parent)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o2777 & ~self._umask)
+
+    @property
+    def _umask(self) -> int:
+        return int(self.board.now.umask, 8)
+
     def _write(self, task: Task, source: Path, target: Path, *, corrupt: bool) -> None:
         # Into the final name, as a GridFTP server does: a reader there sees the file grow.
         with source.open("rb") as reader, target.open("wb") as writer:
+            target.chmod(0o666 & ~self._umask)
             while True:
                 speed = self.board.now.bandwidth_bytes_per_s
                 size = LARGEST_CHUNK_BYTES if speed is None else max(1, int(speed / CHUNKS_PER_SECOND))

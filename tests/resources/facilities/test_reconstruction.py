@@ -1,13 +1,16 @@
 """The reconstruction's script: its text, and what it does when it is run by the twin's batch system."""
 
+import grp
 import json
+import os
+import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from beamlines.layout import Artifact
+from beamlines.layout import Artifact, Copy
 from beamlines.scans import PartitionKey, ScanId
 from resources.errors import WorkFailedError
 from resources.facilities.reconstruction import InvalidJobError, ReconstructionJob, Step, render_slurm_script
@@ -161,3 +164,24 @@ def test_a_source_that_is_not_the_one_decided_about_is_not_staged(bench, change)
 def test_a_result_can_be_written_as_json(bench):
     result = bench.run(staging(bench, "json.h5"))
     assert json.loads(result.model_dump_json())["state"] == "COMPLETED"
+
+
+def mode(path):
+    return f"{stat.S_IMODE(path.stat().st_mode):o}"
+
+
+def test_what_a_job_makes_has_the_places_modes_and_group_and_the_experiments_folder_keeps_its_own(bench):
+    experiment = bench.local(Artifact.RAW, PartitionKey(ScanId(f"{bench.name}/a/modes.h5"))).parents[1]
+    experiment.mkdir(parents=True)
+    experiment.chmod(0o700)
+    job = bench.place_raw(f"{bench.name}/a/modes.h5")
+    bench.local(Artifact.RAW, job.key, "nersc").chmod(0o600)  # a copy must not take over what its source has
+    mine = grp.getgrgid(os.getgid()).gr_name
+    place = job.raw.place.model_copy(update={"group": mine})
+    bench.run(replace(job, raw=Copy(place, Artifact.RAW)))
+    raw, tiff, zarr = (bench.local(a, job.key) for a in (Artifact.RAW, Artifact.TIFF, Artifact.ZARR))
+    assert mode(experiment) == "700"
+    assert {mode(folder) for folder in (raw.parent, tiff.parent, tiff)} == {"2775"}
+    assert raw.group() == raw.parent.group() == mine
+    files = [raw, *(path for product in (tiff, zarr) for path in product.rglob("*") if path.is_file())]
+    assert {mode(path) for path in files} == {"664"}
