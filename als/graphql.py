@@ -46,6 +46,16 @@ mutation Launch($parameters: ExecutionParams!) {
     ... on RunConfigValidationInvalid { errors { message } }
   }
 }"""
+_HEALTH = """
+query Health { instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"""
+_LOCATIONS = """
+query Locations {
+  workspaceOrError {
+    __typename
+    ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } }
+    ... on PythonError { message }
+  }
+}"""
 LOCATION, REPOSITORY = "als", "__repository__"
 """As workspace.yaml names the one, and Dagster the other."""
 
@@ -90,6 +100,19 @@ class Webserver:
         if "backfillId" not in answer:
             raise _refused("starts no backfill", answer)
         return str(answer["backfillId"])
+
+    def unhealthy_daemons(self) -> list[str]:
+        """Required daemons without a recent heartbeat."""
+        statuses = self._ask(_HEALTH, {}, "instance")["daemonHealth"]["allDaemonStatuses"]
+        return [str(one["daemonType"]).lower() for one in statuses if one["required"] and not one["healthy"]]
+
+    def load_errors(self) -> list[str]:
+        """Why code locations could not be loaded, a message each."""
+        answer = self._ask(_LOCATIONS, {}, "workspaceOrError")
+        if "locationEntries" not in answer:
+            return [str(answer.get("message"))]
+        found = [(entry["name"], entry["locationOrLoadError"]) for entry in answer["locationEntries"]]
+        return [f"{name}: {error['message']}" for name, error in found if error and "message" in error]
 
     def _ask(self, query: str, variables: dict[str, Any], field: str) -> dict[str, Any]:
         try:

@@ -20,6 +20,7 @@ from resources.clock import Clock
 from resources.gate import Gate
 from resources.holds import Holds
 from resources.ledger import Ledger
+from resources.remote import Remote
 from resources.standings import Standings
 from resources.transfer import Transfer
 
@@ -34,6 +35,7 @@ class Platform:
     webserver: Webserver
     clock: Clock
     ledger: Ledger
+    remote: Remote
     standings: Standings
     holds: Holds
     gate: Gate
@@ -59,6 +61,7 @@ def platform(connection: Connection) -> Iterator[Platform]:
             webserver=Webserver(settings.deployment.ui),
             clock=made.clock,
             ledger=made.ledger,
+            remote=made.remote,
             standings=made.standings,
             holds=made.holds,
             gate=made.gate,

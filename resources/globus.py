@@ -52,6 +52,9 @@ class Entry:
     type: EntryType
     size_bytes: int
     modified: datetime
+    mode: str | None = None
+    """Octal, without leading zeros; None where the collection does not say."""
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +308,8 @@ def _entry(what: str, document: dict[str, Any]) -> Entry:
             type=EntryType(kind) if kind in (EntryType.FILE, EntryType.FOLDER) else EntryType.OTHER,
             size_bytes=int(document["size"]),
             modified=datetime.fromisoformat(document["last_modified"]).astimezone(UTC),
+            mode=(document.get("permissions") or "").lstrip("0") or None,
+            group=document.get("group"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _unavailable(what, f"an entry that cannot be read ({error!r})") from error

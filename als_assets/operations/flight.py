@@ -152,18 +152,12 @@ class Flight:
 
     def _sweep(self, places: Sequence[Place]) -> Iterator[Trouble]:
         for place in places:
-            folder = self.file.at(place).folder
             try:
-                entries = self.transfer.list(folder, only=EntryType.FILE).entries
-            except NotFoundError:
-                continue
-            except PlatformError as error:
-                yield Trouble(f"looking at {folder}", error, who_must_act(error, [place], self.transfer.stat))
-                continue
-            for entry in entries:
-                left = TestFile(self.file.folder, entry.name)
-                if left.made_at is not None and left.made_at < self.clock.now() - FORGOTTEN_AFTER:
+                for left in forgotten(self.transfer, self.file, place, self.clock):
                     yield from self._remove(left, left.at(place))
+            except PlatformError as error:
+                who = who_must_act(error, [place], self.transfer.stat)
+                yield Trouble(f"looking at {self.file.at(place).folder}", error, who)
 
     def _key(self, hop: Hop) -> WorkKey:
         return WorkKey(f"{self.beamline.name}/flight_check#{hop}", self.file.key, "", self.file.key)
@@ -171,3 +165,13 @@ class Flight:
     def _trouble(self, hop: Hop, error: PlatformError) -> Trouble:
         sides = {side.place.name: side.place for side in (hop.source, hop.destination)}
         return Trouble(f"the hop {hop}", error, who_must_act(error, [*sides.values()], self.transfer.stat))
+
+
+def forgotten(transfer: Transfer, like: TestFile, place: Place, clock: Clock) -> list[TestFile]:
+    """Test files beside ``like`` at a place that are older than a day: whoever made them was cut off."""
+    try:
+        entries = transfer.list(like.at(place).folder, only=EntryType.FILE).entries
+    except NotFoundError:
+        return []
+    files = [TestFile(like.folder, entry.name, like.store) for entry in entries]
+    return [file for file in files if file.made_at is not None and file.made_at < clock.now() - FORGOTTEN_AFTER]

@@ -45,6 +45,8 @@ class JobSpec:
     """Bash, without ``#!`` and ``#SBATCH`` lines; every value in it quoted by whoever wrote it."""
     resources: SlurmJob
     outputs: tuple[Output, ...] = ()
+    may_wait: timedelta | None = None
+    """How long it may wait in the queue; None for as long as the deployment gives every job."""
 
 
 class JobResult(BaseModel):
@@ -118,6 +120,12 @@ class Facility(Protocol):
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file at the facility. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
+
+    def state(self) -> str:
+        """The service's own word for how the machine is, such as ``active``; no login is needed."""
+
+    def credentials_until(self) -> datetime:
+        """When the credentials end. Raises CredentialsRefusedError where there are none that can be used."""
 
     def close(self) -> None:
         """Let the connection go."""

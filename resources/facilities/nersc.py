@@ -34,6 +34,8 @@ from resources.work import Record, WorkKey
 MANIFEST_LIMIT_BYTES = 8 * 1024**2
 """The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
 LOG_LIMIT_BYTES = 8 * 1024**2
+KEY_LIVES = timedelta(days=2)
+"""Of a client that may submit jobs."""
 CLOCKS_MAY_DIFFER = timedelta(hours=1)
 
 
@@ -68,7 +70,8 @@ class Nersc:
         for scan in job.scans:
             self._gate.check(scan, job.place)
         work = _Work(self, self._clock, job)
-        deadline = self._patience.deadline + job.resources.time_limit
+        may_wait = self._patience.deadline if job.may_wait is None else job.may_wait
+        deadline = may_wait + job.resources.time_limit
         patience = Patience(self._patience.first_poll, self._patience.longest_poll, deadline, self._patience.appear)
         return self._remote.begin(work, key, patience, intact=work.is_intact)
 
@@ -107,6 +110,12 @@ class Nersc:
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         return self._api.read(askable(path, self._logs), limit_bytes=limit_bytes)
+
+    def state(self) -> str:
+        return self._api.state()
+
+    def credentials_until(self) -> datetime:
+        return self._api.key_made_at() + KEY_LIVES
 
     def close(self) -> None:
         self._api.close()

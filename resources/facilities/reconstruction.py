@@ -15,11 +15,10 @@ from beamlines.layout import Artifact, Copy
 from beamlines.places import Location, Place, Store
 from beamlines.scans import PartitionKey
 from resources.facilities import JobSpec, Output
-from resources.facilities.slurm import quote, render_script
+from resources.facilities.slurm import fill, render_script
 
 TEMPLATE = Path(__file__).with_name("reconstruct.sh.template")
 
-_PLACEHOLDER = re.compile(r"@\{([a-z_0-9]+)\}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
@@ -101,7 +100,7 @@ class ReconstructionJob:
             label=f"{'+'.join(self.steps)} of {self.key}",
             scans=(self.key.scan,),
             place=self.raw.place,
-            body=_fill(_template(), {name: _word(value) for name, value in self._values().items()}),
+            body=fill(_template(), self._values()),
             resources=self.facility.slurm,
             outputs=tuple(self._output(MAKES[step]) for step in self.steps if step in MAKES),
         )
@@ -151,15 +150,6 @@ def render_slurm_script(job: ReconstructionJob, name: str) -> str:
 @cache
 def _template() -> str:
     return TEMPLATE.read_text(encoding="utf-8")
-
-
-def _fill(template: str, words: dict[str, str]) -> str:
-    """Put words where the template says ``@{name}``: bash has its own use for ``$``."""
-    return _PLACEHOLDER.sub(lambda match: words[match[1]], template)
-
-
-def _word(value: str | tuple[str, ...]) -> str:
-    return quote(value) if isinstance(value, str) else " ".join(map(quote, value))
 
 
 def _root(place: Place, store: Store) -> PurePosixPath:

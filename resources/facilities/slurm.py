@@ -56,6 +56,7 @@ MAY_COME_BACK = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "R
 NO_FAULT_OF_THE_JOB = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
 """Ends that a new attempt may mend."""
 
+_PLACEHOLDER = re.compile(r"@\{([a-z_0-9]+)\}")
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _BETWEEN_NODES = re.compile(r",(?![^\[]*\])")
 
@@ -146,6 +147,14 @@ def parse_time(text: str | None) -> datetime | None:
 def format_time(moment: datetime) -> str:
     """A time as ``sacct --starttime`` takes it."""
     return moment.astimezone(ZONE).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def fill(template: str, values: Mapping[str, str | tuple[str, ...]]) -> str:
+    """Put quoted words where a template says ``@{name}``: bash has its own use for ``$``."""
+    words = {
+        name: quote(value) if isinstance(value, str) else " ".join(map(quote, value)) for name, value in values.items()
+    }
+    return _PLACEHOLDER.sub(lambda match: words[match[1]], template)
 
 
 def _head(resources: SlurmJob, name: str) -> str:

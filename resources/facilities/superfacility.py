@@ -10,11 +10,12 @@ know. Everything that it does on its own is switched off here: whoever calls dec
 
 import base64
 import json
+import os
 import stat
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -97,6 +98,18 @@ class Superfacility:
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job."""
         self._call("delete", f"compute/jobs/{self._machine}/{quote(job_id, safe='')}")
+
+    # -- the machine and the key ---------------------------------------------------------------------------------
+
+    def state(self) -> str:
+        """``active``, ``degraded``, ``unavailable`` or ``other``, and why, where it is said."""
+        answer = self._call("get", f"status/{self._machine}")
+        state, why = str(answer.get("status")), str(answer.get("description") or "")
+        return f"{state}: {why}" if why and state != "active" else state
+
+    def key_made_at(self) -> datetime:
+        """When the key file was written. Raises CredentialsRefusedError for one that cannot be used."""
+        return datetime.fromtimestamp(self._check_key_file().st_mtime, UTC)
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -221,14 +234,16 @@ class Superfacility:
 
     # -- what went wrong -----------------------------------------------------------------------------------------
 
-    def _check_key_file(self) -> None:
+    def _check_key_file(self) -> os.stat_result:
         path = Path(self._service.key_file)
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            status = path.stat()
         except OSError as error:
             self._bad_key(f"it cannot be read ({error.strerror})", error)
+        mode = stat.S_IMODE(status.st_mode)
         if mode != KEY_MODE:
             self._bad_key(f"it has mode {mode:04o}, and only 0600 is accepted: chmod 600 it", None)
+        return status
 
     def _bad_key(self, what: str, cause: Exception | None) -> NoReturn:
         raise CredentialsRefusedError(

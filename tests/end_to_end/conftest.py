@@ -5,10 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner, Result
 
 from als import stack as stacks
 from als.follow import ScanView
 from als.graphql import Webserver
+from als.main import app
 from als.stack import Stack, running
 from als_assets.definitions import compose
 from beamlines.scans import ScanId
@@ -90,3 +92,13 @@ def follow(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callabl
         return view
 
     return followed
+
+
+@pytest.fixture(scope="session")
+def als(stack: Stack) -> Callable[..., Result]:
+    """A command, as a person types it; in this process, because each of its own would import for seconds."""
+
+    def run(*words: str, answer: str = "") -> Result:
+        return CliRunner().invoke(app, [*words, "--state", str(stack.state)], input=answer)
+
+    return run

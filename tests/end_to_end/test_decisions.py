@@ -5,11 +5,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from als.follow import ScanView
 from als.graphql import Webserver
-from als.main import app
 from als.stack import Stack
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
@@ -20,16 +19,6 @@ OFF_SITE = ("nersc/raw", "pscratch/raw", "pscratch/tiff", "pscratch/zarr", "ners
 Measure = Callable[..., ScanId]
 Follow = Callable[[ScanId], ScanView]
 Command = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def als(stack: Stack) -> Command:
-    """A command, as a person types it; in this process, because each of its own would import for seconds."""
-
-    def run(*words: str, answer: str = "") -> Result:
-        return CliRunner().invoke(app, [*words, "--state", str(stack.state)], input=answer)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,127 @@
+"""A look at every facility: its service, the key, the queue, and by a small job the image, the program and the folders.
+
+Belongs here: what is right there. Does not: asking (resources.facilities).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from als_assets.operations.doctor import Finding, Verdict, fault
+from beamlines.config import Beamline, NerscFacility
+from beamlines.places import Place, Store
+from resources.clock import Clock
+from resources.errors import CredentialsRefusedError, PlatformError
+from resources.facilities import Facility
+from resources.facilities.examination import MAY_WAIT, Found, examination, read_found
+from resources.remote import Pulse
+from resources.responsible import OPERATORS
+from resources.work import WorkKey
+
+ALERT_BEFORE = timedelta(days=1)
+_LOG_LINES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLook:
+    """One look at all facilities. ``whose`` is of this look alone: its jobs are named by it."""
+
+    beamline: Beamline
+    facilities: Mapping[str, Facility]
+    clock: Clock
+    pulse: Pulse
+    whose: str
+
+    def look(self) -> Iterator[Finding]:
+        """Yield what was found, facility by facility. Nothing is left at any of them but the job's log."""
+        for name, facility in self.facilities.items():
+            rules = self.beamline.facilities[name]
+            work = self.beamline.places[rules.work]
+            yield from self._service(facility, work)
+            usable = self._key(facility)
+            yield usable
+            if usable.verdict is not Verdict.FAULT:
+                yield from self._job(facility, rules, work)
+
+    def _service(self, facility: Facility, work: Place) -> Iterator[Finding]:
+        try:
+            state = facility.state()
+        except PlatformError as error:
+            yield fault(facility.name, "service", error, _who(error, work))
+            return
+        if state == "active":
+            yield Finding(facility.name, "service", Verdict.FINE, state)
+        else:
+            remedy = "wait, or switch the branch's router off until it is back"
+            yield Finding(facility.name, "service", Verdict.WARNING, state, work.run_by, remedy)
+
+    def _key(self, facility: Facility) -> Finding:
+        try:
+            until = facility.credentials_until()
+        except PlatformError as error:
+            return fault(facility.name, "key", error, OPERATORS)
+        left = until - self.clock.now()
+        remedy = "make a new client at the facility and put its key where the old one is; nothing has to be restarted"
+        if left <= timedelta():
+            seen = f"it ended at {until:%Y-%m-%d %H:%M} UTC, by the time at which its file was written"
+            return Finding(facility.name, "key", Verdict.FAULT, seen, OPERATORS, remedy)
+        seen = f"good until {until:%Y-%m-%d %H:%M} UTC, {left / timedelta(hours=1):.0f} hours"
+        if left <= ALERT_BEFORE:
+            return Finding(facility.name, "key", Verdict.WARNING, seen, OPERATORS, remedy)
+        return Finding(facility.name, "key", Verdict.FINE, seen)
+
+    def _job(self, facility: Facility, rules: NerscFacility, work: Place) -> Iterator[Finding]:
+        folders = {
+            "raw": str(work.posix_root / work.stores[Store.RAW]),
+            "results": str(work.posix_root / work.stores[Store.RESULTS]),
+            "logs": str(rules.slurm.logs),
+        }
+        key = WorkKey(f"{self.beamline.name}/doctor#job {facility.name}", self.whose, "", self.whose)
+        try:
+            result = facility.run(examination(rules, work, [*folders.values()]), key, self.pulse)
+            log = facility.log(result.logs[0], tail_lines=_LOG_LINES)
+        except PlatformError as error:
+            yield fault(facility.name, "queue", error, _who(error, work))
+            return
+        except FileNotFoundError as error:
+            remedy = "look at the mode and owner of the logs' folder"
+            yield Finding(facility.name, "log", Verdict.FAULT, str(error), work.run_by, remedy)
+            return
+        seen = f"a small job waited {result.queue_seconds or 0:.0f} s in {rules.slurm.queue} (at most {MAY_WAIT})"
+        yield Finding(facility.name, "queue", Verdict.FINE, seen)
+        found = read_found(log, len(folders))
+        yield self._image(facility, rules, found)
+        yield self._program(facility, rules, found)
+        for (name, folder), mode in zip(folders.items(), found.folders, strict=True):
+            yield _folder(facility, work, f"jobs, {name}", folder, mode)
+
+    def _image(self, facility: Facility, rules: NerscFacility, found: Found) -> Finding:
+        if not found.digest.startswith("sha256:"):
+            remedy = f"pull it there: podman-hpc pull {rules.image}"
+            return Finding(facility.name, "image", Verdict.FAULT, f"{rules.image}: {found.digest}", OPERATORS, remedy)
+        _, pinned, digest = rules.image.partition("@")
+        if pinned and digest != found.digest:
+            seen = f"{rules.image} is {found.digest} there"
+            return Finding(facility.name, "image", Verdict.FAULT, seen, OPERATORS, "pull the pinned one there")
+        return Finding(facility.name, "image", Verdict.FINE, f"{rules.image} is {found.digest[:19]}...")
+
+    def _program(self, facility: Facility, rules: NerscFacility, found: Found) -> Finding:
+        if found.version == rules.program_version:
+            return Finding(facility.name, "program", Verdict.FINE, f"version {found.version}")
+        seen = f"the image holds version {found.version!r}, and {rules.program_version} is configured"
+        remedy = "build and push the image anew, or mend program_version: every job would end at once"
+        return Finding(facility.name, "program", Verdict.FAULT, seen, OPERATORS, remedy)
+
+
+def _folder(facility: Facility, work: Place, what: str, folder: str, mode: str) -> Finding:
+    if not mode.isdecimal():
+        remedy = "look at the folder there: whether it exists, whose it is, and whether the quota is used up"
+        return Finding(facility.name, what, Verdict.FAULT, f"{folder}: {mode}", OPERATORS, remedy)
+    if mode != work.file_mode:
+        remedy = f"look for a default access list on it: umask {work.umask} should lead to {work.file_mode}"
+        return Finding(facility.name, what, Verdict.WARNING, f"{folder}: files get {mode}", work.run_by, remedy)
+    return Finding(facility.name, what, Verdict.FINE, f"can be written, files get {mode}")
+
+
+def _who(error: PlatformError, work: Place) -> str:
+    return OPERATORS if isinstance(error, CredentialsRefusedError) else work.run_by

@@ -1,0 +1,249 @@
+"""A look at every place: its folders are listed, and a probe is written there, read back and deleted, through Globus.
+
+Belongs here: the probes, and the modes that they get.
+Does not: places as jobs see them (machines).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from als_assets.operations.doctor import Finding, Verdict, fault_between
+from als_assets.operations.flight import forgotten
+from beamlines.config import Beamline
+from beamlines.flight import TestFile
+from beamlines.places import Location, Place, Store
+from resources.clock import Clock
+from resources.errors import CopyNotIntactError, PlatformError
+from resources.proof import hash_file, make_folders
+from resources.remote import Pulse
+from resources.transfer import CopyRequest, Item, NotFoundError, PendingCopy, PendingDelete, Transfer
+from resources.work import WorkKey
+
+AT_MOST = timedelta(minutes=15)
+"""For each copy: in this time a person would have looked; a scan is given hours."""
+FOLDER = "transfer_tests"
+_CONTENT = b"A probe: it is written, read back and deleted.\n"
+
+Begun = TypeVar("Begun", PendingCopy, PendingDelete)
+
+
+@dataclass(slots=True)
+class Probe:
+    """One store of one place, and how far its probe has come."""
+
+    place: Place
+    store: Store
+    source: TestFile
+    there: TestFile
+    back: TestFile
+    done: list[str] = field(default_factory=list)
+    """What has worked so far, in words."""
+    written: bool = False
+    faults: list[Finding] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was wrong; where nothing was, that all of it works."""
+        fine = Finding(self.place.name, str(self.store), Verdict.FINE, ", ".join(self.done))
+        return self.faults or [fine]
+
+
+@dataclass(slots=True)
+class PlaceLook:
+    """One look at all places. ``whose`` is hexadecimal and of this look alone: its probes are named by it."""
+
+    beamline: Beamline
+    transfer: Transfer
+    clock: Clock
+    pulse: Pulse
+    whose: str
+
+    def look(self) -> Iterator[Finding]:
+        """Yield what was found, place by place. Every probe that was written is removed, here and there."""
+        home = self.beamline.places[self.beamline.scans.first_copy]
+        probes = [self._probe(place, store) for place in self.beamline.places.values() for store in place.stores]
+        for probe in probes:
+            self._list(probe)
+            self._sweep(probe)
+        try:
+            for store in home.stores:
+                self._put_source(home, probes, store)
+        except OSError as error:
+            yield Finding(
+                home.name,
+                "mount",
+                Verdict.FAULT,
+                f"{home.mount} cannot be written from here ({error.strerror}: {error.filename})",
+                home.run_by,
+                "see to the mount, and to the modes of its folders; nothing else of the places was probed",
+            )
+            return
+        self._write(home, probes)
+        for probe in probes:
+            self._look_at_modes(probe)
+        self._read(home, probes)
+        self._delete(probes)
+        for probe in probes:
+            for file in (probe.source, probe.back):
+                file.at(home).here.unlink(missing_ok=True)
+            yield from probe.findings
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def _list(self, probe: Probe) -> None:
+        try:
+            listing = self.transfer.list(Location(probe.place, probe.place.stores[probe.store]), limit=1)
+        except PlatformError as error:
+            self._wrong(probe, "list", error, [probe.place])
+        else:
+            probe.done.append("listed" if listing.entries else "listed (it is empty)")
+
+    def _sweep(self, probe: Probe) -> None:
+        """What a look that was cut off has left is removed a day later."""
+        if probe.faults:
+            return
+        try:
+            for left in forgotten(self.transfer, probe.there, probe.place, self.clock):
+                self.transfer.delete(
+                    left, left.at(probe.place), self._key(probe, left.name), self.pulse, recursive=False
+                )
+        except PlatformError as error:
+            self._wrong(probe, "sweep", error, [probe.place])
+
+    def _put_source(self, home: Place, probes: Sequence[Probe], store: Store) -> None:
+        for probe in probes:
+            if probe.store is store:
+                source = probe.source.at(home)
+                make_folders(source.folder)
+                source.here.write_bytes(_CONTENT)
+
+    def _write(self, home: Place, probes: Sequence[Probe]) -> None:
+        self._copy("write", probes, lambda probe: (probe.source.at(home), probe.there.at(probe.place)), "written")
+
+    def _read(self, home: Place, probes: Sequence[Probe]) -> None:
+        self._copy("read", probes, lambda probe: (probe.there.at(probe.place), probe.back.at(home)), "read back, equal")
+        for probe in [probe for probe in probes if not probe.faults]:
+            back = probe.back.at(home).here
+            if hash_file(back).sha256 != _sha256():
+                error = CopyNotIntactError(
+                    seen=f"the probe came back from {probe.place.name} with another content",
+                    meaning="the place, or the way from it, damages files",
+                    remedy="send nothing there until that is understood",
+                )
+                self._wrong(probe, "read", error, [probe.place])
+
+    def _look_at_modes(self, probe: Probe) -> None:
+        if probe.faults:
+            return
+        at = probe.there.at(probe.place)
+        try:
+            file = self.transfer.stat(at)
+        except PlatformError as error:
+            self._wrong(probe, "modes", error, [probe.place])
+            return
+        place = probe.place
+        expected = place.file_mode + (f" {place.group}" if place.group else "")
+        found = (file.mode or "unknown") + (f" {file.group}" if place.group else "")
+        if found == expected:
+            probe.done.append(f"files get {found}")
+        elif file.mode is None:
+            probe.done.append("the collection does not tell modes")
+        else:
+            probe.faults.append(
+                Finding(
+                    place.name,
+                    f"{probe.store}, modes",
+                    Verdict.FAULT,
+                    f"a file that Globus writes gets {found}, not {expected}: others cannot use, or not clean up, it",
+                    place.run_by,
+                    f"let the collection's server write with umask {place.umask}, into folders with setgid"
+                    + (f" and group {place.group}" if place.group else ""),
+                )
+            )
+
+    def _delete(self, probes: Sequence[Probe]) -> None:
+        pending: list[tuple[Probe, PendingDelete]] = []
+        for probe in probes:
+            if probe.written and self._may_be_there(probe):
+                key = self._key(probe, "delete")
+                try:
+                    begun = self.transfer.begin_delete(probe.there, probe.there.at(probe.place), key, recursive=False)
+                except PlatformError as error:
+                    self._wrong(probe, "delete", error, [probe.place])
+                else:
+                    pending.append((probe, begun))
+        for probe, begun in pending:
+            try:
+                self.transfer.finish_delete(begun, self.pulse)
+            except PlatformError as error:
+                self._wrong(probe, "delete", error, [probe.place])
+            else:
+                probe.done.append("deleted")
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def _copy(
+        self,
+        what: str,
+        probes: Sequence[Probe],
+        ends: Callable[[Probe], tuple[Location, Location]],
+        done: str,
+    ) -> None:
+        """One copy a probe that is not wrong yet, all at once."""
+        of: dict[int, Probe] = {}
+        begun: list[PendingCopy] = []
+        sides: dict[int, list[Place]] = {}
+        for probe in probes:
+            if probe.faults:
+                continue
+            source, target = ends(probe)
+            item = Item(source, target, sha256=_sha256(), bytes=len(_CONTENT))
+            between = list({place.name: place for place in (self._home, probe.place)}.values())
+            try:
+                copy = self.transfer.begin(CopyRequest(probe.there, (item,), self.whose), self._key(probe, what))
+            except PlatformError as error:
+                self._wrong(probe, what, error, between)
+            else:
+                probe.written = True
+                begun.append(copy)
+                of[id(copy)], sides[id(copy)] = probe, between
+        for copy, outcome in self.transfer.finish_each(begun, self.pulse):
+            if isinstance(outcome, PlatformError):
+                self._wrong(of[id(copy)], what, outcome, sides[id(copy)])
+            else:
+                of[id(copy)].done.append(f"{done} in {outcome.seconds:.0f} s")
+
+    @property
+    def _home(self) -> Place:
+        return self.beamline.places[self.beamline.scans.first_copy]
+
+    def _probe(self, place: Place, store: Store) -> Probe:
+        def named(role: str) -> TestFile:
+            distinct = hashlib.sha256(f"{self.whose} {place.name} {store} {role}".encode()).hexdigest()
+            return TestFile.unique(FOLDER, "doctor", self.clock.now(), distinct, store)
+
+        return Probe(place, store, named("source"), named("there"), named("back"))
+
+    def _may_be_there(self, probe: Probe) -> bool:
+        """False where a failed write has left nothing: then there is nothing to delete, and nothing to say of it."""
+        try:
+            self.transfer.stat(probe.there.at(probe.place))
+        except NotFoundError:
+            return not probe.faults
+        except PlatformError:
+            return True
+        return True
+
+    def _key(self, probe: Probe, what: str) -> WorkKey:
+        asset = f"{self.beamline.name}/doctor#{what} {probe.place.name} {probe.store}"
+        return WorkKey(asset, probe.there.key, "", self.whose)
+
+    def _wrong(self, probe: Probe, what: str, error: PlatformError, places: Sequence[Place]) -> None:
+        probe.faults.append(fault_between(f"{probe.store}, {what}", error, places, self.transfer))
+
+
+def _sha256() -> str:
+    return hashlib.sha256(_CONTENT).hexdigest()
