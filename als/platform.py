@@ -13,8 +13,8 @@ import dagster as dg
 from als.connection import Connection
 from als.graphql import Webserver
 from als_assets.bindings import Facilities, bindings
-from als_assets.bl832 import graph
-from als_assets.bl832.graph import Graph
+from als_assets.graph import Graph
+from als_assets.registry import build_graph
 from beamlines.config import Beamline
 from resources.clock import Clock
 from resources.gate import Gate
@@ -56,7 +56,7 @@ def platform(connection: Connection) -> Iterator[Platform]:
     ):
         yield Platform(
             beamline=settings.beamline,
-            graph=graph.build(settings.beamline),
+            graph=build_graph(settings.beamline),
             instance=instance,
             webserver=Webserver(settings.deployment.ui),
             clock=made.clock,

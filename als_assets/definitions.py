@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from als_assets.bindings import bindings
-from als_assets.bl832 import graph
+from als_assets.registry import build_graph
 from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
@@ -20,7 +20,7 @@ from sensors.routers import router_sensor
 def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     """The whole platform for one deployment; ``overrides`` replaces resources by name, for tests and tools."""
     beamline, timing = settings.beamline, settings.deployment.timing
-    built = graph.build(beamline)
+    built = build_graph(beamline)
     routers = [
         router_sensor(beamline, timing, name, built.arrival, built.ingested, branch.job, branch.first)
         for name, branch in built.branches.items()

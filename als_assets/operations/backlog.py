@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from als_assets.bl832.graph import Graph
+from als_assets.graph import Graph
 from als_assets.naming import asset_key
 from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason

@@ -220,7 +220,7 @@ def test_runs_that_only_bring_it_on_site_are_left_alone(platform):
         run("bl832_nersc_again", f"{scan.key}@wide"),
         run("__ASSET_JOB", scan.key, [built.ingested, dg.AssetKey(["bl832", "nersc", "raw"])]),
     }
-    on_site = [built.ingested, built.preview]
+    on_site = [built.ingested, dg.AssetKey(["bl832", "data832", "preview"])]
     assert set(runs_of(platform.instance, beamline, scan, on_site)) == expected
 
 

@@ -1,0 +1,90 @@
+"""What a beamline's graph consists of, as its sensors, commands and operations need to know it.
+
+Belongs here: Graph, and the jobs of one branch.
+Does not: which assets a beamline has (a folder a beamline), or which beamlines there are (registry).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from als_assets.branch import Branch
+from als_assets.naming import asset_key, scan_partitions
+from beamlines.config import Beamline
+from beamlines.layout import Copy
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A beamline's assets and jobs, and what its sensors need to know of them."""
+
+    assets: list[dg.AssetsDefinition | dg.AssetSpec]
+    partitions: dg.DynamicPartitionsDefinition
+    copies: list[Copy]
+    """What every asset is a copy of."""
+    arrival: dg.AssetKey
+    ingested: dg.AssetKey
+    ingest: "ScanJob"
+    branches: dict[str, "BranchJob"]
+    again: list[UnresolvedAssetJobDefinition]
+    """Jobs that no sensor starts: a person reconstructs a scan again."""
+    flight_check: dg.JobDefinition | None
+    """None where the beamline has none."""
+    operations: list[dg.JobDefinition]
+    """Jobs about the platform rather than one scan's data."""
+
+    @property
+    def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
+        """All of them."""
+        branches = [branch.job.definition for branch in self.branches.values()]
+        checks = [] if self.flight_check is None else [self.flight_check]
+        return [self.ingest.definition, *branches, *self.again, *checks, *self.operations]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJob:
+    """A job, and its partitions: Dagster infers those from its assets, and the job itself does not know them."""
+
+    definition: UnresolvedAssetJobDefinition
+    partitions_def: dg.DynamicPartitionsDefinition
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True)
+class BranchJob:
+    """A facility's job, and the asset by which one tells that a scan has entered it."""
+
+    job: ScanJob
+    first: dg.AssetKey
+
+
+def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:
+    """``<beamline>_<name>``: makes these copies of one scan. Tags are called ``als/<tag>``."""
+    job = dg.define_asset_job(
+        f"{beamline.name}_{name}",
+        selection=[asset_key(beamline, copy) for copy in copies],
+        description=description,
+        tags={f"als/{tag}": value for tag, value in tags.items()},
+    )
+    return ScanJob(job, scan_partitions(beamline))
+
+
+def branch_job(beamline: Beamline, facility: str, branch: Branch) -> BranchJob:
+    """The job that a router starts for a scan."""
+    what = f"One scan through {facility}: raw there, reconstruction, pyramid, and both copied back."
+    job = scan_job(beamline, facility, branch.copies, what, branch=facility)
+    return BranchJob(job, asset_key(beamline, branch.raw))
+
+
+def again_job(beamline: Beamline, facility: str, branch: Branch) -> UnresolvedAssetJobDefinition:
+    """The job that a person starts for a labelled partition."""
+    what = (
+        f"A scan reconstructed again at {facility} with other settings, under a label: "
+        "run the partition `<scan>@<label>`. The result lies beside the first one."
+    )
+    return scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility).definition
