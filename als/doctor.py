@@ -1,23 +1,20 @@
-"""``als doctor``: whether the deployment can do its work, and who must act where it cannot.
+"""Commands that look whether all is well: ``als doctor``, and ``als cutover check``.
 
-Belongs here: the order of the looks, and the table. Does not: any look (als_assets.operations.doctor).
+Belongs here: the order of the looks. Does not: any look (als_assets.operations), or showing what was found (findings).
 """
 
+import itertools
 import uuid
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from als.connection import connect
+from als.findings import report
 from als.options import UP_STATE, StateDir
 
-if TYPE_CHECKING:
-    from als_assets.operations.doctor import Finding
-
-console = Console()
-_SIGN = {"fine": ("✓", "green"), "warning": ("!", "yellow"), "fault": ("✗", "bold red")}
+PREFECT_URL, PREFECT_KEY = "PREFECT_API_URL", "PREFECT_API_KEY"
+cutover = typer.Typer(no_args_is_help=True, help="Taking over from the system that this one replaces.")
 
 
 def doctor(state: StateDir = UP_STATE) -> None:
@@ -27,40 +24,56 @@ def doctor(state: StateDir = UP_STATE) -> None:
     Exit code 1 where something is at fault: each line says who must act, and how.
     """
     from als.platform import platform
-    from als_assets.operations.doctor import Verdict
     from als_assets.operations.doctor.house import look_at_house
     from als_assets.operations.doctor.machines import MachineLook
     from als_assets.operations.doctor.places import AT_MOST, PlaceLook
 
     with platform(connect(state)) as at:
-        whose = uuid.uuid4().hex
-        found: list[Finding] = []
-        quick = at.transfer.within(AT_MOST)
-        looks = (
-            look_at_house(at.ledger, at.webserver),
-            PlaceLook(at.beamline, quick, at.clock, _silent, whose).look(),
-            MachineLook(at.beamline, at.facilities, at.clock, _silent, whose).look(),
-        )
+        whose, quick = uuid.uuid4().hex, at.transfer.within(AT_MOST)
         try:
-            for look in looks:
-                for finding in look:
-                    found.append(finding)
-                    _show(finding)
+            report(
+                itertools.chain(
+                    look_at_house(at.ledger, at.webserver),
+                    PlaceLook(at.beamline, quick, at.clock, _silent, whose).look(),
+                    MachineLook(at.beamline, at.facilities, at.clock, _silent, whose).look(),
+                )
+            )
         finally:
             at.remote.cancel_open()  # what could not be waited for, and an impatient Ctrl-C
-    faults = sum(finding.verdict is Verdict.FAULT for finding in found)
-    warnings = sum(finding.verdict is Verdict.WARNING for finding in found)
-    console.print(f"{len(found)} looks, {faults} faults, {warnings} warnings")
-    if faults:
-        raise typer.Exit(1)
 
 
-def _show(finding: "Finding") -> None:
-    sign, style = _SIGN[finding.verdict]
-    line = Text.assemble((f"{sign} ", style), f"{finding.where:<9} {finding.what:<16} {finding.seen}")
-    console.print(line, soft_wrap=True)
-    if finding.who:
-        console.print(Text(f"    who must act: {finding.who}\n    how: {finding.remedy}", style), soft_wrap=True)
+@cutover.callback()
+def _group() -> None:
+    """A group of its own, though there is one command yet."""
+
+
+@cutover.command()
+def check(
+    prefect: Annotated[
+        str,
+        typer.Option("--prefect", envvar=PREFECT_URL, help="The API of the old system, as http://host:4200/api."),
+    ] = "",
+    key: Annotated[str, typer.Option(envvar=PREFECT_KEY, show_envvar=True, hidden=True)] = "",
+    state: StateDir = UP_STATE,
+) -> None:
+    """Look whether this platform may take over, and delete: what is still on in the old system, what works here.
+
+    Nothing is changed anywhere. Exit code 1 where something must be done first; docs/cutover.md has the whole way.
+    """
+    from als.platform import platform
+    from als_assets.operations.cutover import look_at_flight, look_at_mode, look_at_old_system, look_at_scans
+    from resources.prefect import Prefect
+
+    connection = connect(state)
+    with platform(connection) as at:
+        report(
+            itertools.chain(
+                [look_at_mode(connection.settings.deployment.shadow)],
+                look_at_old_system(at.beamline, Prefect(prefect, key or None) if prefect else None),
+                look_at_scans(at.instance, at.beamline, at.graph),
+                look_at_flight(at.instance, at.graph, at.clock),
+            )
+        )
 
 
 def _silent(*_: object) -> None:

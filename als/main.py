@@ -27,6 +27,7 @@ app.add_typer(scans.app, name="scan")
 app.command()(archive.register)
 app.command()(archive.backfill)
 app.command()(doctor.doctor)
+app.add_typer(doctor.cutover, name="cutover")
 
 DEMO_ROWS, DEMO_COLUMNS, DEMO_ANGLES = 256, 512, 361
 

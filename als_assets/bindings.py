@@ -106,7 +106,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         resources, rules = context.resources, beamline.export_control
         places = [beamline.places[name] for name in (beamline.scans.place, beamline.scans.first_copy)]
         watch = Watch(resources.globus, places, rules.sidecar)
-        return Gate(rules, resources.standings, watch, resources.clock)
+        return Gate(rules, resources.standings, watch, resources.clock, deletes=deployment.shadow is None)
 
     @dg.resource(
         required_resource_keys={"globus", "ledger", "clock", "remote", "gate"},

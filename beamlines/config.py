@@ -63,6 +63,13 @@ class FlightCheck(Strict):
         return name
 
 
+class Replaced(Strict):
+    """The system before this one: what must be off there before anything is deleted here."""
+
+    work_pools: tuple[str, ...]
+    """Of its Prefect server: whose deployments and runs count."""
+
+
 class SlurmJob(Strict):
     """What a batch job asks of Slurm; rendered as #SBATCH lines."""
 
@@ -109,6 +116,8 @@ class Beamline(Strict):
     export_control: ExportControl
     flight_check: FlightCheck | None = None
     """None where the beamline has none."""
+    replaces: Replaced | None = None
+    """None where no other system ever did its work."""
 
     @field_validator("places", mode="before")
     @classmethod

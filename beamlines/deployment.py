@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from beamlines.config import Beamline, ConfigurationError, NerscFacility, Strict, load_mapping, parse
-from beamlines.places import AbsolutePath, Place
+from beamlines.places import AbsolutePath, Place, RelativePath, Role
 from beamlines.policy import ExportDefault
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -68,6 +68,13 @@ class Timing(Strict):
         return self
 
 
+class Shadow(Strict):
+    """Beside another system that still does the work: folders of our own everywhere, and nothing is deleted."""
+
+    folder: RelativePath
+    """Put before every folder of every place but the acquisition machine's, where scans are only read."""
+
+
 class ExportControlHere(Strict):
     """What a deployment must state of export control: the rules themselves are the beamline's."""
 
@@ -92,6 +99,7 @@ class Deployment(Strict):
     mounts: dict[str, AbsolutePath] = Field(default_factory=dict)
     """By place: where the machine that runs Dagster sees its root."""
     export_control: ExportControlHere
+    shadow: Shadow | None = None
     timing: Timing
 
     def apply_to(self, beamline: Beamline) -> Beamline:
@@ -120,7 +128,10 @@ class Deployment(Strict):
 
     def _place(self, place: Place) -> Place:
         root = self._prefixed(place.facility or place.name, place.posix_root)
-        return place.model_copy(update={"posix_root": root, "mount": self.mounts.get(place.name, place.mount)})
+        changes: dict[str, Any] = {"posix_root": root, "mount": self.mounts.get(place.name, place.mount)}
+        if self.shadow is not None and place.role is not Role.ACQUISITION:
+            changes["stores"] = {store: self.shadow.folder / path for store, path in place.stores.items()}
+        return place.model_copy(update=changes)
 
     def _facility(self, name: str, facility: NerscFacility) -> NerscFacility:
         slurm = facility.slurm.model_copy(update={"logs": self._prefixed(name, facility.slurm.logs)})

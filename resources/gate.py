@@ -36,6 +36,8 @@ class Gate:
     watch: "Callable[[ScanId], Beside]"
     """How it looks beside a raw file; raises ServiceUnavailableError or another error where that cannot be seen."""
     clock: Clock
+    deletes: bool = True
+    """False in a deployment that must delete nothing but its own test files."""
 
     def check(self, subject: Subject, place: Place) -> None:
         """From what is known: nothing is asked outside. Raises NotAllowedError."""
@@ -58,8 +60,15 @@ class Gate:
 
     def check_deletion(self, subject: Subject, place: Place) -> None:
         """Whether something of a scan may be deleted at all. Raises NotAllowedError."""
-        if not isinstance(subject, TestFile):
-            _refuse(may_be_touched(self.standings.of(subject.key)), place)
+        if isinstance(subject, TestFile):
+            return
+        if not self.deletes:
+            raise NotAllowedError(
+                seen=f"something was to be deleted at {place.name}",
+                meaning="this deployment runs in the shadow of another system and deletes nothing",
+                remedy="nothing was done; docs/cutover.md says what comes before the section 'shadow' is removed",
+            )
+        _refuse(may_be_touched(self.standings.of(subject.key)), place)
 
     def take_in(self, scan: ScanId) -> None:
         """Look beside a scan, and keep what restricts it or shows that it has changed."""

@@ -1,0 +1,240 @@
+"""Beside and after the old system: what is still on there, own folders in its shadow, and what stands in the way."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from als_assets.operations.cutover import look_at_flight, look_at_mode, look_at_old_system, look_at_scans
+from als_assets.operations.doctor import Finding, Verdict
+from als_assets.registry import build_graph
+from beamlines.config import Beamline, parse_beamline
+from beamlines.deployment import Shadow
+from beamlines.flight import TestFile
+from beamlines.layout import Artifact, Copy
+from beamlines.scans import PartitionKey, ScanId
+from resources.errors import NotAllowedError
+from resources.prefect import Prefect
+from resources.settings import PROJECT, Settings
+from resources.testing import SleptClock
+from resources.work import WorkKey
+from tests.als_assets.conftest import INGEST, Platform
+
+POOL = "prune_832_pool"
+SHADOW = Shadow(folder=PurePosixPath("als-shadow"))
+
+
+@dataclass
+class OldSystem:
+    """A Prefect server's answers in the shape of 3.9, from deployments and runs in memory; it pages as that does."""
+
+    deployments: list[dict[str, Any]] = field(default_factory=list)
+    flow_runs: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    keys: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+    def deployment(self, name: str, *, paused: bool = False, pool: str = POOL) -> None:
+        self.deployments.append({"name": name, "paused": paused, "work_pool_name": pool, "schedules": []})
+
+    def run(self, name: str, state: str = "SCHEDULED", *, pool: str = POOL) -> None:
+        starts = "2026-11-28T03:17:33.641857Z"
+        self.flow_runs.append(
+            {"name": name, "state_type": state, "expected_start_time": starts, "work_pool_name": pool}
+        )
+
+    def answer(self, path: str, wanted: dict[str, Any]) -> Any:
+        found: list[dict[str, Any]] = getattr(self, path.split("/")[-2])
+        if "flow_runs" in wanted:
+            states = wanted["flow_runs"]["state"]["type"]["any_"]
+            found = [run for run in found if run["state_type"] in states]
+        return found[wanted["offset"] : wanted["offset"] + min(wanted["limit"], 200)]
+
+
+@pytest.fixture
+def old() -> Iterator[OldSystem]:
+    system = OldSystem()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            system.keys.append(self.headers["Authorization"])
+            wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.dumps(system.answer(self.path, wanted)).encode()
+            self.send_response(system.status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on standard error."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    system.url = f"http://127.0.0.1:{server.server_port}/api"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield system
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def looked(platform: Platform, old: OldSystem, key: str | None = None) -> dict[str, Finding]:
+    found = look_at_old_system(platform.settings.beamline, Prefect(old.url, key))
+    return {finding.what: finding for finding in found}
+
+
+def shadowed(platform: Platform) -> Platform:
+    """The platform in the shadow of another system."""
+    stated = parse_beamline((PROJECT / "config" / "bl832.yaml").read_text(), source="bl832.yaml")
+    deployment = platform.settings.deployment.model_copy(update={"shadow": SHADOW})
+    settings = Settings(deployment, deployment.apply_to(stated))
+    return Platform(platform.twin, settings, platform.instance, platform.phantom)
+
+
+# -- the old system ----------------------------------------------------------------------------------------------
+
+
+def test_an_old_system_that_is_all_off_stands_in_no_way(platform: Platform, old: OldSystem) -> None:
+    old.deployment("new_file_832", paused=True)
+    old.deployment("run_733_dispatcher", pool="dispatcher_733_pool")
+    old.run("delete spot832: a.h5", "COMPLETED")
+    old.run("move 733", pool="new_file_733_pool")
+    assert {what: found.verdict for what, found in looked(platform, old).items()} == {
+        "deployments": Verdict.FINE,
+        "runs": Verdict.FINE,
+    }
+
+
+def test_a_deployment_that_is_not_paused_is_named(platform: Platform, old: OldSystem) -> None:
+    old.deployment("prune_spot832")
+    fault = looked(platform, old)["deployments"]
+    assert (fault.verdict, fault.seen) == (Verdict.FAULT, "1 are not paused: prune_spot832")
+
+
+@pytest.mark.parametrize("state", ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"])
+def test_a_run_that_would_still_delete_files_is_named_also_where_all_is_paused(
+    platform: Platform, old: OldSystem, state: str
+) -> None:
+    old.deployment("prune_spot832", paused=True)
+    old.run("delete spot832: a.h5", state)
+    fault = looked(platform, old)["runs"]
+    assert (fault.verdict, "'delete spot832: a.h5'" in fault.seen) == (Verdict.FAULT, True)
+
+
+def test_more_runs_than_the_server_gives_at_once_are_all_counted(platform: Platform, old: OldSystem) -> None:
+    for number in range(450):
+        old.run(f"delete data832: {number}.h5", pool="another_pool" if number < 400 else POOL)
+    assert looked(platform, old)["runs"].seen.startswith("50 have not ended")
+
+
+def test_a_server_that_needs_a_key_gets_it_and_says_so_without(platform: Platform, old: OldSystem) -> None:
+    assert looked(platform, old, key="pnu_1")["runs"].verdict is Verdict.FINE
+    assert old.keys[-1] == "Bearer pnu_1"
+    old.status = 401
+    fault = looked(platform, old)["system"]
+    assert "PREFECT_API_KEY" in fault.remedy
+
+
+def test_a_server_that_is_silent_is_no_proof_that_it_is_off(platform: Platform, old: OldSystem) -> None:
+    old.status = 502
+    assert looked(platform, old)["system"].verdict is Verdict.FAULT
+    (not_looked,) = look_at_old_system(platform.settings.beamline, None)
+    assert (not_looked.verdict, "--prefect" in not_looked.remedy) == (Verdict.FAULT, True)
+
+
+# -- here --------------------------------------------------------------------------------------------------------
+
+
+def test_scans_that_have_not_gone_the_whole_way_are_named(platform: Platform, done: str) -> None:
+    lost = platform.measured("BLS-00564_cutover/lost.h5")
+    graph = build_graph(platform.settings.beamline)
+    found = {one.what: one for one in look_at_scans(platform.instance, platform.settings.beamline, graph)}
+    assert found["ingested"].verdict is Verdict.WARNING
+    assert lost in found["ingested"].seen
+    assert done not in found["nersc"].seen
+
+
+def test_without_any_scan_there_is_nothing_to_take_over_with(platform: Platform) -> None:
+    graph = build_graph(platform.settings.beamline)
+    with dg.DagsterInstance.ephemeral() as instance:
+        (fault,) = look_at_scans(instance, platform.settings.beamline, graph)
+    assert fault.verdict is Verdict.FAULT
+
+
+def test_a_flight_check_must_have_succeeded_within_a_day(platform: Platform) -> None:
+    graph = build_graph(platform.settings.beamline)
+    assert graph.flight_check is not None
+    with dg.DagsterInstance.ephemeral() as instance:
+        (never,) = look_at_flight(instance, graph, SleptClock())
+        job = platform.definitions.resolve_job_def(graph.flight_check.name)
+        assert job.execute_in_process(instance=instance).success
+        ended = instance.get_run_records(limit=1)[0].end_time
+        assert ended is not None
+        (just_now,) = look_at_flight(instance, graph, at(ended + 60))
+        (long_ago,) = look_at_flight(instance, graph, at(ended + timedelta(days=2).total_seconds()))
+    assert [one.verdict for one in (never, just_now, long_ago)] == [Verdict.FAULT, Verdict.FINE, Verdict.FAULT]
+
+
+def at(seconds: float) -> SleptClock:
+    return SleptClock(time=datetime.fromtimestamp(seconds, UTC))
+
+
+# -- in the shadow -----------------------------------------------------------------------------------------------
+
+
+def test_the_mode_is_told() -> None:
+    assert "als-shadow" in look_at_mode(SHADOW).seen
+    assert "in charge" in look_at_mode(None).seen
+
+
+def test_in_the_shadow_scans_are_read_where_they_are_and_everything_else_is_in_folders_of_our_own(
+    platform: Platform,
+) -> None:
+    stated, shadow = platform.settings.beamline, shadowed(platform).settings.beamline
+    for name, place in shadow.places.items():
+        expected = stated.places[name].stores
+        if name != "spot832":
+            expected = {store: SHADOW.folder / path for store, path in expected.items()}
+        assert place.stores == expected
+
+
+def test_in_the_shadow_a_scan_goes_its_way_beside_the_old_systems_copy(platform: Platform) -> None:
+    beside = shadowed(platform)
+    key = beside.measured("BLS-00564_shadow/scan.h5")
+    theirs = platform.file("data832", Artifact.RAW, key)
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_bytes(b"the old system's copy")
+    assert beside.run(key, INGEST[0]).success
+    ours = beside.file("data832", Artifact.RAW, key)
+    assert "als-shadow" in ours.parts
+    assert ours.read_bytes() == platform.phantom.read_bytes()
+    assert theirs.read_bytes() == b"the old system's copy"
+
+
+def test_in_the_shadow_nothing_of_a_scan_is_deleted_and_test_files_are(platform: Platform) -> None:
+    beside = shadowed(platform)
+    scan = ScanId("BLS-00564_shadow/kept.h5")
+    copy = Copy(beside.settings.beamline.places["data832"], Artifact.RAW).location(PartitionKey(scan))
+    file = TestFile("transfer_tests", "a.txt")
+    for location in (copy, file.at(copy.place)):
+        Path(location.posix).parent.mkdir(parents=True, exist_ok=True)
+        Path(location.posix).write_text("x")
+    with dg.build_resources(beside.resources, instance=beside.instance) as parts:
+        with pytest.raises(NotAllowedError, match="shadow"):
+            parts.transfer.delete(scan, copy, WorkKey("a", scan.key, "", ""), lambda *_: None, recursive=False)
+        there = file.at(copy.place)
+        parts.transfer.delete(file, there, WorkKey("a", file.key, "", ""), lambda *_: None, recursive=False)
+    assert Path(copy.posix).exists()
+    assert not Path(there.posix).exists()
+
+
+def test_a_beamline_that_replaces_nothing_has_nothing_to_switch_off(platform: Platform) -> None:
+    beamline: Beamline = platform.settings.beamline.model_copy(update={"replaces": None})
+    (fine,) = look_at_old_system(beamline, None)
+    assert fine.verdict is Verdict.FINE
