@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import imports, ticks
+from benchmarks import announcements, imports, register, ticks
 
 BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "imports": imports.run,
     "ticks": ticks.run,
+    "register": register.run,
+    "announcements": announcements.run,
 }
 
 

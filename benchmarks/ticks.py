@@ -32,7 +32,7 @@ from sensors.event_log import arrival_record
 from sensors.testing import Daemon, Stage
 from twin.server import serve
 
-KNOWN = (1_000, 10_000, 50_000)
+KNOWN = (1_000, 10_000, 100_000)
 LIMIT_S = 2.0
 _ROUNDS = 3
 _SCANS = "bl832_scans"
