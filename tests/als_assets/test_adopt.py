@@ -15,6 +15,7 @@ from beamlines.decisions import Reason
 from beamlines.layout import Artifact
 from beamlines.policy import ExportControl
 from beamlines.scans import ScanId
+from beamlines.testing import HOSTILE_NAMES
 from resources.clock import SystemClock
 from resources.holds import Holds
 
@@ -89,6 +90,19 @@ def test_old_scans_become_partitions_with_evidence_and_holds_and_nothing_moves(p
         assert (hold.asset, hold.author) == (RAW, "dula")
     assert platform.materialized(keys[0], [SPOT, NERSC]) == set()
     assert sent(platform) == 0
+
+
+def test_the_worst_names_are_adopted_as_scans_and_as_folders_and_each_is_itself(platform, adopt):
+    folders = [name for name in HOSTILE_NAMES if name not in (".", "..") and ".h5" not in name]
+    paths = [f"old-names/{name}.h5" for name in HOSTILE_NAMES] + [f"old-names/{name}/a.h5" for name in folders]
+    keys = {lies(platform, "data832", path): path for path in paths}
+    tally = adopt("data832", "old-names")
+    assert tally.outcomes == {Outcome.ADOPTED: len(keys)}
+    found = {key for key in platform.instance.get_dynamic_partitions(SCANS) if key.startswith("old-names/")}
+    assert found == set(keys)
+    said = {path: platform.metadata(RAW, key)["scan"] for key, path in keys.items()}
+    shown = {path: path.encode("utf-8", "backslashreplace").decode() for path in said}
+    assert said == shown
 
 
 def test_registered_again_nothing_is_recorded_twice(platform, adopt):

@@ -124,3 +124,13 @@ def test_a_scan_that_changes_before_it_is_ingested_waits_for_a_person_and_then_g
     copied = stack.state / "world" / "data832" / "data" / "raw" / scan.path
     assert copied.read_bytes() == file.read_bytes()
     assert "has not changed" in str(als("scan", "accept", scan.key, "--note", "x").exception)
+
+
+def test_what_a_terminal_shows_of_a_hostile_name_controls_no_terminal(
+    scans: dict[str, ScanId], follow: Follow, als: Command
+) -> None:
+    assert follow(scans["hostile"]).succeeded
+    for words in (("show",), ("restrict", "--note", "x"), ("unrestrict", "--note", "x")):
+        shown = als("scan", words[0], scans["hostile"].key, *words[1:])
+        assert shown.exit_code == 0, shown.output
+        assert [line for line in shown.stdout.splitlines() if not line.isprintable()] == []
