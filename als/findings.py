@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from als_assets.operations.doctor import Finding  # dagster costs every command a second
+    from als_assets.operations.findings import Finding  # dagster costs every command a second
 
 console = Console()
 _SIGN = {"fine": ("✓", "green"), "warning": ("!", "yellow"), "fault": ("✗", "bold red")}

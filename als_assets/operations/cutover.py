@@ -11,7 +11,7 @@ import dagster as dg
 
 from als_assets.graph import Graph
 from als_assets.naming import asset_key
-from als_assets.operations.doctor import Finding, Verdict, fault
+from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline
 from beamlines.deployment import Shadow
 from beamlines.places import Role

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from als_assets.operations.cutover import look_at_flight, look_at_mode, look_at_old_system, look_at_scans
-from als_assets.operations.doctor import Finding, Verdict
+from als_assets.operations.findings import Finding, Verdict
 from als_assets.registry import build_graph
 from beamlines.config import Beamline, parse_beamline
 from beamlines.deployment import Shadow

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from als_assets.operations.doctor import Finding, Verdict
 from als_assets.operations.doctor.house import look_at_house
 from als_assets.operations.doctor.machines import MachineLook
 from als_assets.operations.doctor.places import PlaceLook
+from als_assets.operations.findings import Finding, Verdict
 from beamlines.flight import TestFile
 from beamlines.places import Store
 from resources.errors import ServiceUnavailableError

@@ -1,48 +1,5 @@
-"""Whether a deployment can do its work: what was looked at, what was found, and who must act where it is wrong.
+"""Whether a deployment can do its work.
 
-Belongs here: Finding. Does not: any one look (places, machines, house).
+Belongs here: the looks: at the platform itself (house), at places, at facilities (machines).
+Does not: showing what they have found (als.findings).
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-
-from beamlines.places import Location, Place
-from resources.errors import PlatformError
-from resources.responsible import who_must_act
-from resources.transfer import Transfer
-
-
-class Verdict(StrEnum):
-    """How a look ended."""
-
-    FINE = "fine"
-    WARNING = "warning"
-    """It works, and will not for long, or not for everybody."""
-    FAULT = "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One look: where, at what, and what was found; of anything but FINE also who must act, and how."""
-
-    where: str
-    what: str
-    verdict: Verdict
-    seen: str
-    who: str = ""
-    remedy: str = ""
-
-
-def fault(where: str, what: str, error: PlatformError, who: str) -> Finding:
-    """The finding of an error."""
-    return Finding(where, what, Verdict.FAULT, f"{error.seen}: {error.meaning}", who, error.remedy)
-
-
-def fault_between(what: str, error: PlatformError, places: Sequence[Place], transfer: Transfer) -> Finding:
-    """The finding of an error that Globus has met at the last of ``places``."""
-
-    def look(location: Location) -> object:
-        return transfer.stat(location)
-
-    return fault(places[-1].name, what, error, who_must_act(error, places, look))

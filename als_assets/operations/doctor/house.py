@@ -6,7 +6,7 @@ Belongs here: what must run on this side. Does not: the outside world (places, m
 from collections.abc import Iterator
 from typing import Protocol
 
-from als_assets.operations.doctor import Finding, Verdict, fault
+from als_assets.operations.findings import Finding, Verdict, fault
 from resources.errors import PlatformError
 from resources.ledger import Ledger
 from resources.responsible import OPERATORS

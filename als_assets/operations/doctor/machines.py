@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from als_assets.operations.doctor import Finding, Verdict, fault
+from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline, NerscFacility
 from beamlines.places import Place, Store
 from resources.clock import Clock

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
-from als_assets.operations.doctor import Finding, Verdict, fault_between
+from als_assets.operations.findings import Finding, Verdict, fault_between
 from als_assets.operations.flight import forgotten
 from beamlines.config import Beamline
 from beamlines.flight import TestFile
