@@ -38,7 +38,9 @@ class Connection:
     def database(self) -> "Iterator[Database]":
         from resources.database import Database
 
-        with closing(Database(self.settings.deployment.ledger)) as database:
+        with closing(
+            Database(self.settings.deployment.ledger, shadow=self.settings.deployment.shadow_folder)
+        ) as database:
             yield database
 
     @property

@@ -5,14 +5,16 @@ Belongs here: the order of the looks. Does not: any look (als_assets.operations)
 
 import itertools
 import uuid
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from als.connection import connect
-from als.findings import report
+from als.findings import console, report
 from als.options import UP_STATE, StateDir
 
+SHADOW_LEDGER = "ALS_SHADOW_LEDGER_URL"
 PREFECT_URL, PREFECT_KEY = "PREFECT_API_URL", "PREFECT_API_KEY"
 cutover = typer.Typer(no_args_is_help=True, help="Taking over from the system that this one replaces.")
 
@@ -42,11 +44,6 @@ def doctor(state: StateDir = UP_STATE) -> None:
             at.remote.cancel_open()  # what could not be waited for, and an impatient Ctrl-C
 
 
-@cutover.callback()
-def _group() -> None:
-    """A group of its own, though there is one command yet."""
-
-
 @cutover.command()
 def check(
     prefect: Annotated[
@@ -74,6 +71,27 @@ def check(
                 look_at_flight(at.instance, at.graph, at.clock),
             )
         )
+
+
+@cutover.command()
+def carry(
+    source: Annotated[
+        str,
+        typer.Option("--from", envvar=SHADOW_LEDGER, help="The shadow's database, as in its deployment's 'ledger'."),
+    ],
+    state: StateDir = UP_STATE,
+) -> None:
+    """Take over what was decided about scans in the shadow: restrictions, who lifted one, what is not sent, and why.
+
+    The shadow's database is only read. To be done before anything is registered here; repeated, it changes nothing.
+    """
+    from resources.database import Database
+    from resources.standings import Standings
+
+    connection = connect(state)
+    with connection.database() as here, closing(Database(source, shadow=None)) as there:
+        count = Standings(here).carry_over(Standings(there))
+    console.print(f"what was decided about {count} scans was taken over")
 
 
 def _silent(*_: object) -> None:

@@ -5,6 +5,8 @@ Does not: what follows from a decision (resources.standings, als_assets.operatio
 """
 
 import difflib
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +19,7 @@ from als.options import UP_STATE, StateDir
 from beamlines.announcements import Announcement
 from beamlines.config import Beamline
 from beamlines.decisions import Reason
-from beamlines.scans import PartitionKey, ScanId
+from beamlines.scans import SUFFIX, InvalidPartitionKeyError, PartitionKey, ScanId
 from beamlines.standing import Standing
 from resources.clock import SystemClock
 from resources.errors import PlatformError
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and what people decide about it.")
 console = Console()
 
-_NAMED = "Its partition key, path below raw/ or whole path; or its last part, if unique."
-Name = Annotated[str, typer.Argument(help=_NAMED)]
+Name = Annotated[str, typer.Argument(help="Its partition key, its path below raw/, or its whole path.")]
 Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
 _SIMILAR = 3
 
@@ -111,6 +112,8 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         for ended in work.ended:
             _say(f"cancelled {ended}")
         lefts = off_site_copies(at.instance, at.beamline, copies, scan, at.transfer)
+    if connection.settings.deployment.shadow is not None:
+        _say("This deployment is a shadow: what the system in charge has sent off site was not looked at.")
     _say("Off site lie (als scan withdraw removes them):" if lefts else "Nothing of it is off site.")
     for left in lefts:
         _say(f"  {_said(left)}")
@@ -200,29 +203,40 @@ def accept(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         _say(f"its ingest begins (run {at.webserver.launch(at.graph.ingest.name, tags=tags)})")
 
 
-def scan_of(beamline: Beamline, name: str) -> ScanId:
-    """The scan that a person means: by a whole path, a path below raw/, or a key."""
-    if name.startswith("/"):
-        return Announcement(path=name).scan(beamline)
-    return ScanId(name) if name.endswith(".h5") else ScanId.from_key(name)
-
-
 def known_scan(at: "Platform", name: str) -> ScanId:
-    """The same, of which something is known; its last part is enough where only one scan is called so.
+    """The scan that a person means, by a whole path, a path below raw/, or a key: one of which something is known.
 
-    Raises UnknownScanError: a decision about a typing error helps nobody.
+    Raises UnknownScanError: a decision about a typing error helps nobody, and one about a guessed scan harms.
     """
-    scan = scan_of(at.beamline, name)
+    for scan in _meanings(at.beamline, name):
+        if _is_known(at, scan):
+            return scan
+    known = _known_keys(at)
+    called_so = [key for key in known if key.endswith(f"/{name.removesuffix(SUFFIX)}")] if "/" not in name else []
+    similar = called_so[:_SIMILAR] or difflib.get_close_matches(name, known, _SIMILAR)
+    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    raise UnknownScanError(f"nothing is known of {name!r}{hint}")
+
+
+def _meanings(beamline: Beamline, name: str) -> Iterator[ScanId]:
+    """A name that is a key as it stands is that key before it is a path."""
+    if name.startswith("/"):
+        yield Announcement(path=name).scan(beamline)
+        return
+    with suppress(InvalidPartitionKeyError):
+        yield ScanId.from_key(name)
+    if name.endswith(SUFFIX):
+        yield ScanId(name)
+
+
+def _is_known(at: "Platform", scan: ScanId) -> bool:
     partitions = str(at.graph.partitions.name)
-    if at.instance.has_dynamic_partition(partitions, scan.key) or at.standings.of(scan.key) != Standing():
-        return scan
-    known = at.instance.get_dynamic_partitions(partitions)
-    so_called = sorted(key for key in known if key.endswith(f"/{scan.key}") and "@" not in key)
-    if len(so_called) == 1:
-        return ScanId.from_key(so_called[0])
-    similar = so_called[:_SIMILAR] or difflib.get_close_matches(scan.key, known, _SIMILAR)
-    hint = f"; did you mean {', '.join(similar)}?" if similar else ""
-    raise UnknownScanError(f"nothing is known of {scan.key}{hint}")
+    return at.instance.has_dynamic_partition(partitions, scan.key) or at.standings.of(scan.key) != Standing()
+
+
+def _known_keys(at: "Platform") -> list[str]:
+    keys = {*at.instance.get_dynamic_partitions(str(at.graph.partitions.name)), *at.standings.restricted()}
+    return sorted(key for key in keys if "@" not in key)
 
 
 def _terminate(at: "Platform", run_ids: list[str]) -> list[str]:

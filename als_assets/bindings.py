@@ -44,7 +44,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
     def database(_: dg.InitResourceContext) -> "Iterator[Database]":
         from resources.database import Database  # its library costs every import of the graph 0.3 s
 
-        with closing(Database(deployment.ledger)) as database:
+        with closing(Database(deployment.ledger, shadow=deployment.shadow_folder)) as database:
             yield database
 
     @dg.resource(required_resource_keys={"database"}, description="Remote work, each piece once.")
@@ -104,7 +104,9 @@ def bindings(settings: Settings) -> dict[str, Any]:
     )
     def gate(context: dg.InitResourceContext) -> Gate:
         resources, rules = context.resources, beamline.export_control
-        places = [beamline.places[name] for name in (beamline.scans.place, beamline.scans.first_copy)]
+        first = beamline.places[beamline.scans.first_copy]
+        # In the shadow people put sidecars where they always did.
+        places = [beamline.places[beamline.scans.place], first, *deployment.in_charge(first)]
         watch = Watch(resources.globus, places, rules.sidecar)
         return Gate(rules, resources.standings, watch, resources.clock, deletes=deployment.shadow is None)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from beamlines.config import Beamline, ConfigurationError, NerscFacility, Strict, load_mapping, parse
 from beamlines.places import AbsolutePath, Place, RelativePath, Role
@@ -74,6 +74,13 @@ class Shadow(Strict):
     folder: RelativePath
     """Put before every folder of every place but the acquisition machine's, where scans are only read."""
 
+    @field_validator("folder")
+    @classmethod
+    def _is_one(cls, folder: PurePosixPath) -> PurePosixPath:
+        if not folder.parts:
+            raise ValueError("must be a folder: with none this would be no shadow")
+        return folder
+
 
 class ExportControlHere(Strict):
     """What a deployment must state of export control: the rules themselves are the beamline's."""
@@ -102,6 +109,18 @@ class Deployment(Strict):
     shadow: Shadow | None = None
     timing: Timing
 
+    @property
+    def shadow_folder(self) -> str:
+        """Empty for a deployment that is in charge."""
+        return "" if self.shadow is None else str(self.shadow.folder)
+
+    def in_charge(self, place: Place) -> list[Place]:
+        """In the shadow: a place as the system in charge has it. Else none: it is the same one."""
+        if self.shadow is None:
+            return []
+        stores = {store: path.relative_to(self.shadow.folder) for store, path in place.stores.items()}
+        return [place.model_copy(update={"stores": stores})]
+
     def apply_to(self, beamline: Beamline) -> Beamline:
         """The beamline as this deployment has it.
 
@@ -119,12 +138,23 @@ class Deployment(Strict):
             raise ConfigurationError(
                 f"{self.name}: mounts.{first_copy}: scans.first_copy is read on this machine, and needs a mount"
             )
+        if self.shadow is not None:
+            self._shadow_must_be_apart(beamline)
         places = {name: self._place(place) for name, place in beamline.places.items()}
         facilities = {name: self._facility(name, facility) for name, facility in beamline.facilities.items()}
         export_control = beamline.export_control.model_copy(update={"default": self.export_control.default})
         return beamline.model_copy(
             update={"places": places, "facilities": facilities, "export_control": export_control}
         )
+
+    def _shadow_must_be_apart(self, beamline: Beamline) -> None:
+        folder = self.shadow_folder
+        for place in beamline.places.values():
+            for store, path in place.stores.items():
+                if path.is_relative_to(folder) or PurePosixPath(folder).is_relative_to(path):
+                    raise ConfigurationError(
+                        f"{self.name}: shadow.folder: {folder} is not apart from {store} of {place.name} ({path})"
+                    )
 
     def _place(self, place: Place) -> Place:
         root = self._prefixed(place.facility or place.name, place.posix_root)

@@ -5,6 +5,7 @@ Does not: what is written there (ledger, standings), or why there is a database 
 (docs/decisions/0003-the-ledger.md).
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool, StaticPool
 
+from resources.errors import PlatformError
 from resources.work import IN_FLIGHT
 
 CREATION_LOCK = 0x832
@@ -22,6 +24,10 @@ IN_MEMORY = "sqlite://"
 """A database that ends with its process."""
 OPEN = "open"
 """The state of an announcement that no sensor has dealt with yet."""
+
+
+class OtherInstallationError(PlatformError):
+    """A database that has recorded what lies in other folders."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -95,6 +101,13 @@ scan_log = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sa.Index("scan_log_by_scan", "scan"),
 )
+installation = sa.Table(
+    "installation",
+    _tables,
+    sa.Column("only", sa.Integer, primary_key=True),
+    sa.Column("id", sa.String(8), nullable=False),
+    sa.Column("shadow", sa.Text, nullable=False),
+)
 announcements = sa.Table(
     "announcements",
     _tables,
@@ -127,8 +140,20 @@ holds = sa.Table(
 class Database:
     """SQLite in a file, or PostgreSQL. Nothing is opened before it is used, and then missing tables are made."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shadow: str | None = "") -> None:
+        """``shadow`` is the folder of a deployment in the shadow of another: a database belongs to one of the two.
+        None is for whoever only reads what was decided there.
+
+        It is connected, and the tables are made, when it is first used; that raises OtherInstallationError.
+        """
         self.url = url
+        self._shadow = shadow
+
+    @cached_property
+    def installation(self) -> str:
+        """8 hexadecimal digits of this database alone: what is started elsewhere carries them in its name."""
+        with self.engine.connect() as connection:
+            return str(connection.execute(sa.select(installation.c.id)).scalar_one())
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -144,6 +169,8 @@ class Database:
                 connection.execute("PRAGMA journal_mode=WAL")
 
         _create_tables(engine)
+        if self._shadow is not None:
+            _must_belong_to(engine, self._shadow)
         return engine
 
     def close(self) -> None:
@@ -169,3 +196,19 @@ def _create_tables(engine: sa.Engine) -> None:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in table.indexes:
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+
+
+def _must_belong_to(engine: sa.Engine, shadow: str) -> None:
+    query = sa.select(installation.c.shadow)
+    with engine.begin() as connection:
+        recorded = connection.execute(query).scalar_one_or_none()
+        if recorded is None:
+            insert_new(connection, installation, [{"only": 1, "id": secrets.token_hex(4), "shadow": shadow}])
+            recorded = connection.execute(query).scalar_one()
+    if recorded != shadow:
+        was, is_now = (f"in the shadow, below {word!r}" if word else "in charge" for word in (recorded, shadow))
+        raise OtherInstallationError(
+            seen=f"the database was made by a deployment {was}, and this one is {is_now}",
+            meaning="what it has recorded lies in other folders, so that files there would be taken for our own",
+            remedy="name another, empty database (docs/cutover.md)",
+        )

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from beamlines.config import ConfigurationError
 from resources.errors import (
     CredentialsRefusedError,
     PlatformError,
@@ -233,7 +234,14 @@ class Globus:
         return document
 
     def _client(self) -> "globus_sdk.TransferClient":
-        secret = self._secret()
+        try:
+            secret = self._secret()
+        except ConfigurationError as error:
+            raise CredentialsRefusedError(
+                seen=f"Globus: the client's secret cannot be used: {error}",
+                meaning="nothing can be asked of Globus without it",
+                remedy="put it there as the message says; it is read again at the next try",
+            ) from error
         connection: _Connection | None = getattr(self._connections, "connection", None)
         if connection is None or connection.secret != secret:
             self.close()

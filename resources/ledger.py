@@ -160,7 +160,8 @@ class Ledger:
         query = sa.select(remote_work).where(*where)
         query = query.order_by(remote_work.c.created.desc(), remote_work.c.attempt.desc())
         with self.database.engine.connect() as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).mappings().all()
+        return [_record(row, self.database.installation) for row in rows]
 
     def _insert(self, key: WorkKey, attempt: int, owner: Owner, now: datetime) -> Record | None:
         row = {
@@ -213,5 +214,6 @@ def _of_scan(scan: str) -> sa.ColumnElement[bool]:
     return sa.or_(remote_work.c.partition == scan, labelled)
 
 
-def _record(row: sa.RowMapping) -> Record:
-    return Record(**{**row, "state": WorkState(row["state"]), "owner": Owner(**row["owner"])})
+def _record(row: sa.RowMapping, installation: str) -> Record:
+    kept = {**row, "state": WorkState(row["state"]), "owner": Owner(**row["owner"])}
+    return Record(**kept, installation=installation)

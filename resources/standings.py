@@ -128,6 +128,27 @@ class Standings:
         _must_have_note(note, "record something of")
         self._write(_log(scan, what, detail, author, note, at))
 
+    def carry_over(self, other: "Standings") -> int:
+        """Take over what was decided about scans, and by whom, from another database; how many scans are new here.
+
+        How their files looked is not taken: whoever finds them here sees that anew. Repeated, it changes nothing.
+        """
+        with other._database.engine.connect() as connection:
+            rows = connection.execute(sa.select(scans)).mappings().all()
+            log = connection.execute(sa.select(scan_log).order_by(scan_log.c.id)).mappings().all()
+        kept = ("scan", "proposal", "restricted", "lifted", "withheld_from")
+        with self._database.engine.begin() as connection:
+            here = set(connection.execute(sa.select(scans.c.scan)).scalars())
+            new = [row for row in rows if row["scan"] not in here and _is_decided(row)]
+            insert_new(connection, scans, [{name: row[name] for name in kept} for row in new])
+            keys = {row["scan"] for row in new}
+            entries = [{**entry} for entry in log if entry["scan"] in keys]
+            for entry in entries:
+                del entry["id"]
+            if entries:
+                connection.execute(sa.insert(scan_log), entries)
+        return len(new)
+
     # -- SQL -----------------------------------------------------------------------------------------------------
 
     def _change(
@@ -157,6 +178,10 @@ def _standing(row: sa.RowMapping) -> Standing:
         changed=row["changed"],
         aborted=row["aborted"],
     )
+
+
+def _is_decided(row: sa.RowMapping) -> bool:
+    return bool(row["restricted"] is not None or row["lifted"] or row["withheld_from"])
 
 
 def _log(scan: str, what: str, detail: str, author: str, note: str, at: datetime) -> dict[str, Any]:

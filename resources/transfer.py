@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from beamlines.flight import Subject
+from beamlines.flight import Subject, TestFile
 from beamlines.places import Location
 from resources.clock import Clock
 from resources.copies import (
@@ -158,6 +158,10 @@ class Transfer:
         deleted was decided before.
         """
         _refuse_the_places_own(location)
+        if isinstance(subject, TestFile) and (subject.made_at is None or subject.at(location.place) != location):
+            raise ValueError(
+                f"{location} is no test file of ours: only those that TestFile.unique has named are deleted"
+            )
         self._gate.check_deletion(subject, location.place)
         errand = GlobusDelete(self._globus, self._clock, location, recursive, self._deadline)
         work = GlobusTask(self._globus, errand, lambda: self._gate.check_deletion(subject, location.place))

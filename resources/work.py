@@ -64,11 +64,16 @@ class Record:
     evidence: dict[str, Any] | None
     created: datetime
     updated: datetime
+    installation: str
+    """Of the database that keeps it."""
 
     @property
     def name(self) -> str:
-        """The name under which the outside world knows this attempt: it carries the key and no user text."""
-        return f"als-{self.key}-{self.attempt}"
+        """The name under which the outside world knows this attempt: it carries the key and no user text.
+
+        And the database: a new one must not take what another has started, perhaps elsewhere, for its own.
+        """
+        return f"als-{self.installation}-{self.key}-{self.attempt}"
 
     @property
     def in_flight(self) -> bool:

@@ -44,11 +44,18 @@ def look_at_old_system(beamline: Beamline, prefect: Prefect | None) -> Iterator[
         yield Finding("old", "system", Verdict.FAULT, "it was not looked at", OPERATORS, remedy)
         return
     try:
+        known = prefect.pools(pools)
+        workers = prefect.online_workers(known)
         active, waiting = prefect.active_deployments(pools), prefect.waiting_runs(pools)
     except PlatformError as error:
         yield fault("old", "system", error, OPERATORS)
         return
-    remedy = "pause them there; then nothing new is started"
+    if not known:
+        remedy = "give the address of the server that runs the old flows; if its pools are deleted, look yourself"
+        yield Finding("old", "system", Verdict.FAULT, f"it has none of {_some([*pools])}", OPERATORS, remedy)
+    remedy = "stop them: they run what is started by hand or was scheduled, of paused deployments too"
+    yield _none("workers", "none is online", f"{len(workers)} are online: {_some(workers)}", workers, remedy)
+    remedy = "pause them there: their schedules start nothing new then"
     yield _none("deployments", "all are paused", f"{len(active)} are not paused: {_some(active)}", active, remedy)
     names = [f"{run.name!r} ({run.state})" for run in waiting]
     remedy = "cancel or delete them there: what was scheduled to delete files deletes them though all is paused"
@@ -67,6 +74,8 @@ def look_at_scans(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph
     for facility in graph.branches:
         copies = [copy for copy in graph.copies if copy.maker == facility and copy.place.role is Role.DURABLE]
         done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
+        if not copies:
+            continue
         yield _of_scans(facility, ingested, done, "each has its products at every place that keeps them")
 
 
@@ -74,13 +83,15 @@ def look_at_flight(instance: dg.DagsterInstance, graph: Graph, clock: Clock) -> 
     """Whether the way was whole a short while ago."""
     if graph.flight_check is None:
         return
-    wanted = dg.RunsFilter(job_name=graph.flight_check.name, statuses=[dg.DagsterRunStatus.SUCCESS])
-    records = instance.get_run_records(wanted, limit=1)
-    ended = records[0].end_time if records else None
+    finished = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    records = instance.get_run_records(dg.RunsFilter(job_name=graph.flight_check.name, statuses=finished), limit=1)
+    newest = records[0] if records else None
+    succeeded = newest is not None and newest.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    ended = newest.end_time if newest is not None and succeeded else None
     age = timedelta.max if ended is None else timedelta(seconds=clock.now().timestamp() - ended)
     if age > FLOWN_WITHIN:
         remedy = f"run {graph.flight_check.name}, and mend what it names"
-        seen = "no flight check has succeeded within a day"
+        seen = "the newest flight check did not succeed, or is older than a day"
         yield Finding("here", "flight check", Verdict.FAULT, seen, OPERATORS, remedy)
     else:
         yield Finding("here", "flight check", Verdict.FINE, f"succeeded {age / timedelta(hours=1):.0f} hours ago")
@@ -94,6 +105,9 @@ def _whole(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
 
 def _of_scans(what: str, expected: set[str], done: set[str], fine: str) -> Finding:
     missing = sorted(expected - done)
+    if not expected & done:
+        seen, remedy = f"not one of {len(expected)} scans has come so far", "see why, on the asset's page"
+        return Finding("here", what, Verdict.FAULT, seen, OPERATORS, remedy)
     if not missing:
         return Finding("here", what, Verdict.FINE, f"{len(expected)} scans: {fine}")
     seen = f"{len(missing)} of {len(expected)} scans are not: {_some(missing)}"

@@ -20,6 +20,7 @@ from resources.responsible import who_must_act
 from resources.transfer import CopyRequest, EntryType, Item, NotFoundError, PendingCopy, Transfer, TransferReceipt
 from resources.work import WorkKey
 
+SWEPT_AT_MOST = 10
 FORGOTTEN_AFTER = timedelta(days=1)
 """What a check that was cut off has left behind is removed by a later one."""
 
@@ -74,7 +75,6 @@ class Flight:
         scans, places = self.beamline.scans, self.beamline.places
         place, first = places[scans.place], places[scans.first_copy]
         original = TestFile(str(self.rules.file.parent), self.rules.file.name).at(place)
-        yield from self._sweep([place, first, *self._onward()])
         for hop in (Hop(original, self.file.at(place)), Hop(self.file.at(place), self.file.at(first))):
             ended = self._hop(hop)
             yield ended
@@ -85,6 +85,8 @@ class Flight:
             yield from self._hops_onward(onward)
         for location in self.sent:
             yield from self._remove(self.file, location)
+        for one in (place, first, *self._onward()):
+            yield from self._sweep(one)
 
     def _onward(self) -> list[Place]:
         """Where each facility's raw files go, once."""
@@ -100,7 +102,7 @@ class Flight:
             self.sent.append(hop.destination)
             receipt = self.transfer.finish(pending, self.pulse)
             self._verify(hop.destination, size)
-        except PlatformError as error:
+        except (PlatformError, OSError) as error:
             return self._trouble(hop, error)
         return Landed(hop, receipt, watch.seconds)
 
@@ -114,7 +116,7 @@ class Flight:
                 found = hash_file(hop.source.here)
                 item = Item(hop.source, hop.destination, sha256=found.sha256, bytes=found.bytes)
                 copy = self.transfer.begin(CopyRequest(self.file, (item,), self.file.key), self._key(hop))
-            except PlatformError as error:
+            except (PlatformError, OSError) as error:
                 yield self._trouble(hop, error)
             else:
                 self.sent.append(hop.destination)
@@ -150,19 +152,25 @@ class Flight:
             place = location.place
             yield Trouble(f"removing {location}", error, who_must_act(error, [place], self.transfer.stat))
 
-    def _sweep(self, places: Sequence[Place]) -> Iterator[Trouble]:
-        for place in places:
-            try:
-                for left in forgotten(self.transfer, self.file, place, self.clock):
-                    yield from self._remove(left, left.at(place))
-            except PlatformError as error:
-                who = who_must_act(error, [place], self.transfer.stat)
-                yield Trouble(f"looking at {self.file.at(place).folder}", error, who)
+    def _sweep(self, place: Place) -> Iterator[Trouble]:
+        """What checks that were cut off have left: a few at a time, and no more once one cannot be removed."""
+        try:
+            lefts = forgotten(self.transfer, self.file, place, self.clock)
+        except PlatformError as error:
+            who = who_must_act(error, [place], self.transfer.stat)
+            yield Trouble(f"looking at {self.file.at(place).folder}", error, who)
+            return
+        for left in lefts[:SWEPT_AT_MOST]:
+            troubles = list(self._remove(left, left.at(place)))
+            yield from troubles
+            if troubles:
+                return
 
     def _key(self, hop: Hop) -> WorkKey:
         return WorkKey(f"{self.beamline.name}/flight_check#{hop}", self.file.key, "", self.file.key)
 
-    def _trouble(self, hop: Hop, error: PlatformError) -> Trouble:
+    def _trouble(self, hop: Hop, cause: PlatformError | OSError) -> Trouble:
+        error = cause if isinstance(cause, PlatformError) else unreadable_here(hop.source, cause)
         sides = {side.place.name: side.place for side in (hop.source, hop.destination)}
         return Trouble(f"the hop {hop}", error, who_must_act(error, [*sides.values()], self.transfer.stat))
 
@@ -175,3 +183,12 @@ def forgotten(transfer: Transfer, like: TestFile, place: Place, clock: Clock) ->
         return []
     files = [TestFile(like.folder, entry.name, like.store) for entry in entries]
     return [file for file in files if file.made_at is not None and file.made_at < clock.now() - FORGOTTEN_AFTER]
+
+
+def unreadable_here(location: Location, error: OSError) -> PlatformError:
+    """What Globus has brought to a place and this machine cannot read at the place's mount."""
+    return PlatformError(
+        seen=f"{location} cannot be read on this machine ({error.strerror})",
+        meaning="the mount here shows another folder than the collection, or its modes keep this account out",
+        remedy="compare the place's mount in the deployment's file with its collection, and the file's mode",
+    )

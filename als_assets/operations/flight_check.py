@@ -33,13 +33,16 @@ def flight_check_job(beamline: Beamline, rules: FlightCheck) -> dg.JobDefinition
         with remote_step(context, remote) as pulse:
             quick = transfer.within(rules.deadline)
             file = TestFile.unique(str(rules.file.parent), "flight", clock.now(), context.run_id.replace("-", ""))
-            for ended in Flight(beamline, rules, quick, clock, pulse, file).fly():
-                if isinstance(ended, Landed):
-                    landed.append(ended)
-                    context.log.info(f"{ended.hop}: {ended.receipt.bytes} bytes in {ended.seconds:.1f} s, verified")
-                else:
-                    troubles.append(ended)
-                    context.log.error(str(ended))
+            try:
+                for ended in Flight(beamline, rules, quick, clock, pulse, file).fly():
+                    if isinstance(ended, Landed):
+                        landed.append(ended)
+                        context.log.info(f"{ended.hop}: {ended.receipt.bytes} bytes in {ended.seconds:.1f} s, verified")
+                    else:
+                        troubles.append(ended)
+                        context.log.error(str(ended))
+            finally:
+                remote.cancel_open()  # no other run would ever attach to what this one has begun
         if troubles:
             raise dg.Failure(
                 description="\n".join(str(trouble) for trouble in troubles),

@@ -57,7 +57,8 @@ class Platform:
 
     @cached_property
     def database(self) -> Database:
-        return Database(self.settings.deployment.ledger)
+        deployment = self.settings.deployment
+        return Database(deployment.ledger, shadow=deployment.shadow_folder)
 
     @property
     def standings(self) -> Standings:

@@ -99,7 +99,7 @@ def test_a_scan_that_has_left_is_restricted_listed_and_withdrawn(stack: Stack, l
     assert gone.exit_code == 0, gone.output
     assert off_site(stack, left) == []
     assert (stack.state / "world" / "data832" / "data" / "raw" / left.path).is_file()
-    shown = als("scan", "show", left.key.rpartition("/")[2]).stdout
+    shown = als("scan", "show", left.key).stdout
     assert "restricted-by-operator" in shown
     assert "contract 7" in shown
     lifted = als("scan", "unrestrict", left.key, "--note", "it ended")

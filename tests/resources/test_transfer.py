@@ -111,7 +111,7 @@ def test_hostile_names_arrive_under_their_own_names(desk: Desk) -> None:
 
 def test_a_label_carries_the_key_and_nothing_that_people_typed(desk: Desk) -> None:
     request = desk.scan("private/somebody's sample.h5", CONTENT)
-    assert desk.copy(request).label == f"als-{desk.key(request).digest}-1"
+    assert desk.copy(request).label == f"als-{desk.ledger.database.installation}-{desk.key(request).digest}-1"
 
 
 def test_of_two_copies_each_is_handed_back_with_its_own_outcome(desk: Desk) -> None:

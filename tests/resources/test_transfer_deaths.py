@@ -55,7 +55,7 @@ def labelled(twin: Twin, desk: Desk, request: CopyRequest) -> list[str]:
     return [
         task.id
         for task in twin.engine.tasks()
-        if str(task.document.label).startswith(f"als-{desk.key(request).digest}")
+        if str(task.document.label).startswith(f"als-{desk.ledger.database.installation}-{desk.key(request).digest}")
     ]
 
 

@@ -6,12 +6,13 @@ Does not: places as jobs see them (machines).
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
 from als_assets.operations.findings import Finding, Verdict, fault_between
-from als_assets.operations.flight import forgotten
+from als_assets.operations.flight import SWEPT_AT_MOST, forgotten, unreadable_here
 from beamlines.config import Beamline
 from beamlines.flight import TestFile
 from beamlines.places import Location, Place, Store
@@ -69,9 +70,19 @@ class PlaceLook:
             self._list(probe)
             self._sweep(probe)
         try:
+            yield from self._probe_all(home, probes)
+        finally:
+            for probe in probes:
+                for file in (probe.source, probe.back):
+                    with suppress(OSError):  # it was said above where this machine cannot write there
+                        file.at(home).here.unlink(missing_ok=True)
+
+    def _probe_all(self, home: Place, probes: Sequence[Probe]) -> Iterator[Finding]:
+        try:
             for store in home.stores:
                 self._put_source(home, probes, store)
         except OSError as error:
+            yield from (finding for probe in probes for finding in probe.faults)
             yield Finding(
                 home.name,
                 "mount",
@@ -87,8 +98,6 @@ class PlaceLook:
         self._read(home, probes)
         self._delete(probes)
         for probe in probes:
-            for file in (probe.source, probe.back):
-                file.at(home).here.unlink(missing_ok=True)
             yield from probe.findings
 
     # -- steps ---------------------------------------------------------------------------------------------------
@@ -96,6 +105,8 @@ class PlaceLook:
     def _list(self, probe: Probe) -> None:
         try:
             listing = self.transfer.list(Location(probe.place, probe.place.stores[probe.store]), limit=1)
+        except NotFoundError:
+            probe.done.append("not there yet")  # whoever writes there first makes it
         except PlatformError as error:
             self._wrong(probe, "list", error, [probe.place])
         else:
@@ -106,7 +117,7 @@ class PlaceLook:
         if probe.faults:
             return
         try:
-            for left in forgotten(self.transfer, probe.there, probe.place, self.clock):
+            for left in forgotten(self.transfer, probe.there, probe.place, self.clock)[:SWEPT_AT_MOST]:
                 self.transfer.delete(
                     left, left.at(probe.place), self._key(probe, left.name), self.pulse, recursive=False
                 )
@@ -126,8 +137,13 @@ class PlaceLook:
     def _read(self, home: Place, probes: Sequence[Probe]) -> None:
         self._copy("read", probes, lambda probe: (probe.there.at(probe.place), probe.back.at(home)), "read back, equal")
         for probe in [probe for probe in probes if not probe.faults]:
-            back = probe.back.at(home).here
-            if hash_file(back).sha256 != _sha256():
+            back = probe.back.at(home)
+            try:
+                read = hash_file(back.here).sha256
+            except OSError as unreadable:
+                self._wrong(probe, "read", unreadable_here(back, unreadable), [home])
+                continue
+            if read != _sha256():
                 error = CopyNotIntactError(
                     seen=f"the probe came back from {probe.place.name} with another content",
                     meaning="the place, or the way from it, damages files",

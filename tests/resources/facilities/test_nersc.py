@@ -90,7 +90,8 @@ def test_the_result_is_evidence_in_utc(bench):
 def test_the_job_carries_the_key_in_its_name_and_its_comment(bench):
     run(bench, small(bench))
     [record] = bench.records(small_key(bench))
-    assert record.request.name == record.request.comment == f"als-{small_key(bench).digest}-1"
+    installation = bench.ledger.database.installation
+    assert record.request.name == record.request.comment == f"als-{installation}-{small_key(bench).digest}-1"
     assert record.request.qos == "realtime"
     assert record.request.time_limit == timedelta(minutes=15)
 
