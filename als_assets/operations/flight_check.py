@@ -73,5 +73,6 @@ def _row(landed: Landed) -> dict[str, str | int | float]:
         "seconds": round(landed.seconds, 3),
         "of these Globus": round(landed.receipt.seconds, 3),
         "bytes": landed.receipt.bytes,
+        "verified by": landed.receipt.verified_by,
         "task": landed.receipt.task_id or "",
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import dagster as dg
@@ -17,11 +17,16 @@ from als_assets.operations.doctor.machines import MachineLook
 from als_assets.operations.doctor.places import PlaceLook
 from als_assets.operations.findings import Finding, Verdict
 from beamlines.flight import TestFile
-from beamlines.places import Store
-from resources.errors import ServiceUnavailableError
+from beamlines.places import Location, Store
+from resources.errors import ServiceRefusedError, ServiceUnavailableError
 from resources.facilities import examination
+from resources.facilities.examination import Found
 from resources.ledger import Ledger
+from resources.proof import FileHash
+from resources.responsible import who_must_act
+from resources.transfer import Transfer
 from tests.als_assets.conftest import Platform
+from twin.faults import Fault
 from twin.globus.conditions import FaultCode, TaskFault
 from twin.scheduler import Pace
 
@@ -168,6 +173,48 @@ def test_what_a_look_that_was_cut_off_has_left_is_removed_a_day_later(platform: 
     assert probes(platform) == []
 
 
+def test_a_group_that_others_do_not_share_is_told(platform: Platform) -> None:
+    stated = platform.settings.beamline.places
+    other = stated["nersc"].model_copy(update={"group": "m1234"})
+    faults = wrong(places(platform.but(places={**stated, "nersc": other})))
+    assert set(faults) == {"nersc raw, modes", "nersc results, modes"}
+    assert "664 als, not 664 m1234" in faults["nersc raw, modes"].seen
+
+
+def test_a_mount_that_is_gone_is_told_and_so_is_what_was_wrong_before(platform: Platform) -> None:
+    stated = platform.settings.beamline.places
+    gone = stated["data832"].model_copy(update={"mount": PurePosixPath("/no/such/mount")})
+    platform.twin.control.board.change({"down": [collection(platform, "alcf")]})
+    faults = wrong(places(platform.but(places={**stated, "data832": gone})))
+    assert set(faults) == {"data832 mount", "alcf raw, list", "alcf results, list"}
+    assert probes(platform) == []
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_what_comes_back_is_read_and_must_be_what_was_sent(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, unreadable: bool
+) -> None:
+    def read(_: Path) -> FileHash:
+        if unreadable:
+            raise PermissionError(13, "Permission denied")
+        return FileHash("0" * 64, 1)
+
+    monkeypatch.setattr("als_assets.operations.doctor.places.hash_file", read)
+    faults = wrong(places(platform))
+    assert {what.rpartition(", ")[2] for what in faults} == {"read"}
+    assert probes(platform) == []
+
+
+def test_a_probe_that_cannot_be_deleted_is_told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ServiceRefusedError(seen="no", meaning="it may not be deleted", remedy="look")
+
+    monkeypatch.setattr(Transfer, "finish_delete", refuse)
+    assert {what.rpartition(", ")[2] for what in wrong(places(platform))} == {"delete"}
+    monkeypatch.undo()
+    assert platform.eventually(lambda: probes(platform) == [])
+
+
 # -- facilities --------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +258,22 @@ def test_an_image_that_is_not_there_is_named_with_how_to_get_it(with_facility: A
     faults = wrong(machines(with_facility(image="nosuch/image:1")))
     assert set(faults) == {"nersc image", "nersc program"}
     assert "podman-hpc pull nosuch/image:1" in faults["nersc image"].remedy
+
+
+@pytest.mark.parametrize(("found", "verdict"), [("sha256:aa", Verdict.FINE), ("sha256:bb", Verdict.FAULT)])
+def test_a_pinned_image_must_be_the_one_that_is_there(with_facility: Any, found: str, verdict: Verdict) -> None:
+    platform = with_facility(image="example/image@sha256:aa")
+    with made(platform) as parts:
+        look = MachineLook(platform.settings.beamline, parts.facilities, parts.clock, lambda *_: None, whose())
+        rules = platform.settings.beamline.facilities["nersc"]
+        image = look._image(parts.facilities["nersc"], rules, Found(found, "1", ()))
+    assert image.verdict is verdict
+
+
+def test_a_service_that_does_not_answer_is_for_those_who_run_it(platform: Platform) -> None:
+    platform.twin.control.injector.add(Fault(match="GET /superfacility/status/*", status=503, times=100))
+    fault = wrong(machines(platform))["nersc service"]
+    assert (fault.verdict, fault.who) == (Verdict.FAULT, "NERSC, help.nersc.gov")
 
 
 def test_another_program_than_the_configured_one_is_a_fault(with_facility: Any) -> None:
@@ -268,3 +331,15 @@ class Server:
 def test_what_does_not_run_here_is_told(platform: Platform, server: Server, faults: dict[str, str]) -> None:
     found = wrong(list(look_at_house(Ledger(platform.database), server)))
     assert {where: finding.seen for where, finding in found.items()} == faults
+
+
+def test_where_nothing_answers_at_all_nobody_of_one_place_is_called(platform: Platform) -> None:
+    stated = platform.settings.beamline.places
+    error = ServiceUnavailableError(seen="no answer", meaning="it is away", remedy="wait")
+
+    def silent(_: Location) -> None:
+        raise error
+
+    who = who_must_act(error, [stated["data832"], stated["nersc"]], silent)
+    assert "status.globus.org" in who
+    assert "NERSC" not in who

@@ -171,17 +171,29 @@ def mode(path):
 
 
 def test_what_a_job_makes_has_the_places_modes_and_group_and_the_experiments_folder_keeps_its_own(bench):
-    experiment = bench.local(Artifact.RAW, PartitionKey(ScanId(f"{bench.name}/a/modes.h5"))).parents[1]
+    experiment = bench.local(Artifact.RAW, PartitionKey(ScanId(f"{bench.name}/a/b/modes.h5"))).parents[2]
     experiment.mkdir(parents=True)
     experiment.chmod(0o700)
-    job = bench.place_raw(f"{bench.name}/a/modes.h5")
+    job = bench.place_raw(f"{bench.name}/a/b/modes.h5")
     bench.local(Artifact.RAW, job.key, "nersc").chmod(0o600)  # a copy must not take over what its source has
-    mine = grp.getgrgid(os.getgid()).gr_name
+    given = next(
+        (gid for gid in (*os.getgroups(), *([1] if os.geteuid() == 0 else [])) if gid != os.getgid()), os.getgid()
+    )
+    mine = grp.getgrgid(given).gr_name
     place = job.raw.place.model_copy(update={"group": mine})
     bench.run(replace(job, raw=Copy(place, Artifact.RAW)))
     raw, tiff, zarr = (bench.local(a, job.key) for a in (Artifact.RAW, Artifact.TIFF, Artifact.ZARR))
     assert mode(experiment) == "700"
-    assert {mode(folder) for folder in (raw.parent, tiff.parent, tiff)} == {"2775"}
+    assert {mode(folder) for folder in (raw.parents[1], raw.parent, tiff.parents[1], tiff.parent, tiff)} == {"2775"}
+    assert raw.parents[1].group() == mine
     assert raw.group() == raw.parent.group() == mine
     files = [raw, *(path for product in (tiff, zarr) for path in product.rglob("*") if path.is_file())]
     assert {mode(path) for path in files} == {"664"}
+
+
+def test_a_group_that_the_account_cannot_give_ends_the_job_before_a_folder_is_left(bench):
+    job = bench.place_raw(f"{bench.name}/a/group.h5")
+    place = job.raw.place.model_copy(update={"group": "no-such-group"})
+    with pytest.raises(WorkFailedError, match=r"exit code 6: error: this account cannot give .* to the group no-such"):
+        bench.run(replace(job, raw=Copy(place, Artifact.RAW)))
+    assert not bench.local(Artifact.RAW, job.key).parent.exists()
