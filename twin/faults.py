@@ -129,22 +129,31 @@ class FaultMiddleware:
             return
         request = f"{scope['method']} {scope['path']}"
         fault = self._injector.take(request)
-        sent: list[int] = []
+        noted = False
+
+        def note(status: int | None) -> None:
+            nonlocal noted
+            if not noted:
+                noted = True
+                self._injector.record(request, status, fault=fault is not None)
 
         async def noting(message: Message) -> None:
+            # Before it is sent: whoever has an answer finds the request in the log.
             if message["type"] == "http.response.start":
-                sent.append(message["status"])
+                note(message["status"])
             await send(message)
 
         try:
             if fault is None:
                 await self._app(scope, receive, noting)
             else:
-                await self._fail(fault, scope, receive, noting)
+                await self._fail(fault, scope, receive, noting, lambda: note(None))
         finally:
-            self._injector.record(request, sent[0] if sent else None, fault=fault is not None)
+            note(None)
 
-    async def _fail(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _fail(
+        self, fault: Fault, scope: Scope, receive: Receive, send: Send, note_drop: Callable[[], None]
+    ) -> None:
         replaced = fault.drop or fault.status is not None
         if fault.after and replaced:
             await self._app(scope, receive, _nowhere)
@@ -152,6 +161,7 @@ class FaultMiddleware:
             await _read_body(receive)
         await asyncio.sleep(fault.delay_s)
         if fault.drop:
+            note_drop()
             await _close(scope, receive)
         elif fault.status is None:
             await self._app(scope, receive, send)
