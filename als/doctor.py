@@ -67,7 +67,7 @@ def check(
             itertools.chain(
                 [look_at_mode(connection.settings.deployment.shadow)],
                 look_at_old_system(at.beamline, Prefect(prefect, key or None) if prefect else None),
-                look_at_scans(at.instance, at.beamline, at.graph),
+                look_at_scans(at.instance, at.beamline, at.graph, at.standings),
                 look_at_flight(at.instance, at.graph, at.clock),
             )
         )

@@ -5,6 +5,7 @@ Does not: what follows from a decision (resources.standings, als_assets.operatio
 """
 
 import difflib
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -81,7 +82,7 @@ def show(name: Name, state: StateDir = UP_STATE) -> None:
             table.add_column(column)
         for entry in history:
             when = f"{entry.at:%Y-%m-%d %H:%M:%S}"
-            table.add_row(*(Text(text) for text in (when, entry.what, entry.author, entry.note, entry.detail)))
+            table.add_row(*(Text(text) for text in (when, entry.what, entry.author, entry.note, _brief(entry.detail))))
         console.print(table)
 
 
@@ -224,7 +225,7 @@ def _meanings(beamline: Beamline, name: str) -> Iterator[ScanId]:
         yield Announcement(path=name).scan(beamline)
         return
     with suppress(InvalidPartitionKeyError):
-        yield ScanId.from_key(name)
+        yield PartitionKey.parse(name).scan  # of a labelled reconstruction it is the scan that is meant
     if name.endswith(SUFFIX):
         yield ScanId(name)
 
@@ -273,6 +274,15 @@ def _words(beamline: Beamline, scan: ScanId, standing: Standing) -> list[tuple[s
     if standing.changed is not None:
         words.append(("changed", standing.changed))
     return words
+
+
+def _brief(detail: str) -> str:
+    """A detail for a table: of a document, which copy it is about and how it ended."""
+    try:
+        document = json.loads(detail)
+    except ValueError:
+        return detail
+    return f"{document['state']}: {document['copy']}" if isinstance(document, dict) and "copy" in document else detail
 
 
 def _said(left: "Left") -> str:

@@ -210,7 +210,7 @@ def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
         raise dg.Failure(
             description=f"{error}. A partition is a scan's path below raw/ without .h5, such as "
             "BLS-00564_user/20260101_120000_sample, or that, @ and a label. Delete this one on the asset's page "
-            "(Partitions, three dots, Delete partitions).",
+            "(Partitions, the arrow beside Materialize..., Delete partitions).",
             allow_retries=False,
         ) from error
 

@@ -14,12 +14,15 @@ from als_assets.naming import asset_key
 from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline
 from beamlines.deployment import Shadow
-from beamlines.places import Role
-from beamlines.scans import PartitionKey
+from beamlines.places import Place, Role
+from beamlines.policy import send_on
+from beamlines.scans import PartitionKey, ScanId
+from beamlines.standing import Standing
 from resources.clock import Clock
 from resources.errors import PlatformError
 from resources.prefect import Prefect
 from resources.responsible import OPERATORS
+from resources.standings import Standings
 
 FLOWN_WITHIN = timedelta(days=1)
 _SHOWN = 5
@@ -62,8 +65,10 @@ def look_at_old_system(beamline: Beamline, prefect: Prefect | None) -> Iterator[
     yield _none("runs", "none is waiting", f"{len(waiting)} have not ended: {_some(names)}", names, remedy)
 
 
-def look_at_scans(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph) -> Iterator[Finding]:
-    """How many scans have gone the whole way here, branch by branch."""
+def look_at_scans(
+    instance: dg.DagsterInstance, beamline: Beamline, graph: Graph, standings: Standings
+) -> Iterator[Finding]:
+    """How many scans have gone the whole way here, branch by branch: of those that may, and are to."""
     arrived = _whole(instance, graph.arrival)
     ingested = _whole(instance, graph.ingested)
     if not arrived:
@@ -71,12 +76,25 @@ def look_at_scans(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph
         yield Finding("here", "scans", Verdict.FAULT, "no scan has arrived here yet", OPERATORS, remedy)
         return
     yield _of_scans("ingested", arrived, ingested, f"each is on {beamline.scans.first_copy}, verified")
+    known = standings.of_many(ingested)
     for facility in graph.branches:
+        place = beamline.places[beamline.facilities[facility].raw]
+
+        def is_sent(key: str, facility: str = facility, place: Place = place) -> bool:
+            standing = known.get(key, Standing())
+            allowed = beamline.export_control.may_be_at(ScanId.from_key(key), place, standing).allowed
+            return allowed and send_on(standing, facility).allowed
+
         copies = [copy for copy in graph.copies if copy.maker == facility and copy.place.role is Role.DURABLE]
         done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
         if not copies:
             continue
-        yield _of_scans(facility, ingested, done, "each has its products at every place that keeps them")
+        yield _of_scans(
+            facility,
+            {key for key in ingested if is_sent(key)},
+            done,
+            "each has its products at every place that keeps them",
+        )
 
 
 def look_at_flight(instance: dg.DagsterInstance, graph: Graph, clock: Clock) -> Iterator[Finding]:
@@ -105,12 +123,15 @@ def _whole(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
 
 def _of_scans(what: str, expected: set[str], done: set[str], fine: str) -> Finding:
     missing = sorted(expected - done)
+    if not expected:
+        remedy = "look at export control and at what is withheld; then let a scan go the whole way"
+        return Finding("here", what, Verdict.FAULT, "no scan was to come so far", OPERATORS, remedy)
     if not expected & done:
         seen, remedy = f"not one of {len(expected)} scans has come so far", "see why, on the asset's page"
         return Finding("here", what, Verdict.FAULT, seen, OPERATORS, remedy)
     if not missing:
         return Finding("here", what, Verdict.FINE, f"{len(expected)} scans: {fine}")
-    seen = f"{len(missing)} of {len(expected)} scans are not: {_some(missing)}"
+    seen = f"{len(missing)} of {len(expected)} scans have not come so far: {_some(missing)}"
     remedy = "see why on the asset's page, or with als scan show; backfill what is wanted"
     return Finding("here", what, Verdict.WARNING, seen, OPERATORS, remedy)
 

@@ -32,7 +32,7 @@ def meant(name: str, partitions: Collection[str] = (), decided: Collection[str] 
         return known_scan(at, name)
 
 
-@pytest.mark.parametrize("name", ["u/a", "u/a.h5", "/global/raw/u/a.h5"])
+@pytest.mark.parametrize("name", ["u/a", "u/a.h5", "/global/raw/u/a.h5", "u/a@wide"])
 def test_a_scan_is_meant_by_its_key_its_path_and_its_whole_path(name: str) -> None:
     assert meant(name, partitions=("u/a", "v/a")).path == "u/a.h5"
 

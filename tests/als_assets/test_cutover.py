@@ -193,18 +193,34 @@ def test_a_server_that_is_silent_is_no_proof_that_it_is_off(platform: Platform, 
 
 
 def test_scans_that_have_not_gone_the_whole_way_are_named(platform: Platform, done: str) -> None:
-    lost = platform.measured("BLS-00564_cutover/lost.h5")
+    lost = platform.measured("AAA-00564_cutover/lost.h5")
     graph = build_graph(platform.settings.beamline)
-    found = {one.what: one for one in look_at_scans(platform.instance, platform.settings.beamline, graph)}
+    found = {
+        one.what: one for one in look_at_scans(platform.instance, platform.settings.beamline, graph, platform.standings)
+    }
     assert found["ingested"].verdict is Verdict.WARNING
     assert lost in found["ingested"].seen
     assert done not in found["nersc"].seen
 
 
+def test_a_scan_that_must_stay_is_not_missed_off_site(platform: Platform) -> None:
+    key = platform.ingested("AAA-00564_cutover/stays.h5")
+    graph = build_graph(platform.settings.beamline)
+
+    def missing() -> str:
+        looks = look_at_scans(platform.instance, platform.settings.beamline, graph, platform.standings)
+        return {one.what: one for one in looks}["nersc"].seen
+
+    assert key in missing()
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    platform.standings.restrict(key, Reason.RESTRICTED_BY_OPERATOR, author="dula", note="contract 7", at=now)
+    assert key not in missing()
+
+
 def test_without_any_scan_there_is_nothing_to_take_over_with(platform: Platform) -> None:
     graph = build_graph(platform.settings.beamline)
     with dg.DagsterInstance.ephemeral() as instance:
-        (fault,) = look_at_scans(instance, platform.settings.beamline, graph)
+        (fault,) = look_at_scans(instance, platform.settings.beamline, graph, platform.standings)
     assert fault.verdict is Verdict.FAULT
 
 
@@ -213,7 +229,9 @@ def test_a_platform_on_which_nothing_works_is_not_ready(platform: Platform) -> N
     with dg.DagsterInstance.ephemeral() as instance:
         for name in "abc":
             instance.report_runless_asset_event(dg.AssetMaterialization(graph.arrival, partition=name))
-        found = {one.what: one for one in look_at_scans(instance, platform.settings.beamline, graph)}
+        found = {
+            one.what: one for one in look_at_scans(instance, platform.settings.beamline, graph, platform.standings)
+        }
     assert {what: one.verdict for what, one in found.items()} == {"ingested": Verdict.FAULT, "nersc": Verdict.FAULT}
 
 
