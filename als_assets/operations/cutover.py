@@ -14,7 +14,7 @@ from als_assets.naming import asset_key
 from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline
 from beamlines.deployment import Shadow
-from beamlines.places import Place, Role
+from beamlines.places import Role
 from beamlines.policy import send_on
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import Standing
@@ -78,23 +78,12 @@ def look_at_scans(
     yield _of_scans("ingested", arrived, ingested, f"each is on {beamline.scans.first_copy}, verified")
     known = standings.of_many(ingested)
     for facility in graph.branches:
-        place = beamline.places[beamline.facilities[facility].raw]
-
-        def is_sent(key: str, facility: str = facility, place: Place = place) -> bool:
-            standing = known.get(key, Standing())
-            allowed = beamline.export_control.may_be_at(ScanId.from_key(key), place, standing).allowed
-            return allowed and send_on(standing, facility).allowed
-
         copies = [copy for copy in graph.copies if copy.maker == facility and copy.place.role is Role.DURABLE]
-        done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
         if not copies:
-            continue
-        yield _of_scans(
-            facility,
-            {key for key in ingested if is_sent(key)},
-            done,
-            "each has its products at every place that keeps them",
-        )
+            continue  # nothing of this branch is kept anywhere
+        sent = {key for key in ingested if _is_sent(beamline, facility, key, known.get(key, Standing()))}
+        done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
+        yield _of_scans(facility, sent, done, "each has its products at every place that keeps them")
 
 
 def look_at_flight(instance: dg.DagsterInstance, graph: Graph, clock: Clock) -> Iterator[Finding]:
@@ -121,14 +110,21 @@ def _whole(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
     return {key for key in keys if PartitionKey.parse(key).label is None}
 
 
+def _is_sent(beamline: Beamline, facility: str, key: str, standing: Standing) -> bool:
+    """Whether a scan may go through a branch, and goes by itself."""
+    place = beamline.places[beamline.facilities[facility].raw]
+    allowed = beamline.export_control.may_be_at(ScanId.from_key(key), place, standing).allowed
+    return allowed and send_on(standing, facility).allowed
+
+
 def _of_scans(what: str, expected: set[str], done: set[str], fine: str) -> Finding:
-    missing = sorted(expected - done)
     if not expected:
         remedy = "look at export control and at what is withheld; then let a scan go the whole way"
         return Finding("here", what, Verdict.FAULT, "no scan was to come so far", OPERATORS, remedy)
     if not expected & done:
         seen, remedy = f"not one of {len(expected)} scans has come so far", "see why, on the asset's page"
         return Finding("here", what, Verdict.FAULT, seen, OPERATORS, remedy)
+    missing = sorted(expected - done)
     if not missing:
         return Finding("here", what, Verdict.FINE, f"{len(expected)} scans: {fine}")
     seen = f"{len(missing)} of {len(expected)} scans have not come so far: {_some(missing)}"

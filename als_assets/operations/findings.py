@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from beamlines.places import Location, Place
+from beamlines.places import Place
 from resources.errors import PlatformError
 from resources.responsible import who_must_act
 from resources.transfer import Transfer
@@ -41,8 +41,4 @@ def fault(where: str, what: str, error: PlatformError, who: str) -> Finding:
 
 def fault_between(what: str, error: PlatformError, places: Sequence[Place], transfer: Transfer) -> Finding:
     """The finding of an error that Globus has met at the last of ``places``."""
-
-    def look(location: Location) -> object:
-        return transfer.stat(location)
-
-    return fault(places[-1].name, what, error, who_must_act(error, places, look))
+    return fault(places[-1].name, what, error, who_must_act(error, places, transfer.stat))

@@ -217,6 +217,14 @@ def test_a_scan_that_must_stay_is_not_missed_off_site(platform: Platform) -> Non
     assert key not in missing()
 
 
+def test_a_branch_of_which_nothing_is_kept_misses_nothing(platform: Platform) -> None:
+    facility = platform.settings.beamline.facilities["nersc"].model_copy(update={"results": ()})
+    beamline = platform.settings.beamline.model_copy(update={"facilities": {"nersc": facility}})
+    platform.ingested("AAA-00564_cutover/kept_nowhere.h5")
+    looks = look_at_scans(platform.instance, beamline, build_graph(beamline), platform.standings)
+    assert [one.what for one in looks] == ["ingested"]
+
+
 def test_without_any_scan_there_is_nothing_to_take_over_with(platform: Platform) -> None:
     graph = build_graph(platform.settings.beamline)
     with dg.DagsterInstance.ephemeral() as instance:

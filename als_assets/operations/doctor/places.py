@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
 
 from als_assets.operations.findings import Finding, Verdict, fault_between
 from als_assets.operations.flight import SWEPT_AT_MOST, forgotten, unreadable_here
@@ -27,8 +26,6 @@ AT_MOST = timedelta(minutes=15)
 """For each copy: in this time a person would have looked; a scan is given hours."""
 FOLDER = "transfer_tests"
 _CONTENT = b"A probe: it is written, read back and deleted.\n"
-
-Begun = TypeVar("Begun", PendingCopy, PendingDelete)
 
 
 @dataclass(slots=True)
@@ -79,8 +76,10 @@ class PlaceLook:
 
     def _probe_all(self, home: Place, probes: Sequence[Probe]) -> Iterator[Finding]:
         try:
-            for store in home.stores:
-                self._put_source(home, probes, store)
+            for probe in probes:
+                source = probe.source.at(home)
+                make_folders(source.folder)
+                source.here.write_bytes(_CONTENT)
         except OSError as error:
             yield from (finding for probe in probes for finding in probe.faults)
             yield Finding(
@@ -123,13 +122,6 @@ class PlaceLook:
                 )
         except PlatformError as error:
             self._wrong(probe, "sweep", error, [probe.place])
-
-    def _put_source(self, home: Place, probes: Sequence[Probe], store: Store) -> None:
-        for probe in probes:
-            if probe.store is store:
-                source = probe.source.at(home)
-                make_folders(source.folder)
-                source.here.write_bytes(_CONTENT)
 
     def _write(self, home: Place, probes: Sequence[Probe]) -> None:
         self._copy("write", probes, lambda probe: (probe.source.at(home), probe.there.at(probe.place)), "written")
@@ -211,30 +203,29 @@ class PlaceLook:
         """One copy a probe that is not wrong yet, all at once."""
         of: dict[int, Probe] = {}
         begun: list[PendingCopy] = []
-        sides: dict[int, list[Place]] = {}
         for probe in probes:
             if probe.faults:
                 continue
             source, target = ends(probe)
             item = Item(source, target, sha256=_sha256(), bytes=len(_CONTENT))
-            between = list({place.name: place for place in (self._home, probe.place)}.values())
             try:
                 copy = self.transfer.begin(CopyRequest(probe.there, (item,), self.whose), self._key(probe, what))
             except PlatformError as error:
-                self._wrong(probe, what, error, between)
+                self._wrong(probe, what, error, self._sides(probe))
             else:
                 probe.written = True
                 begun.append(copy)
-                of[id(copy)], sides[id(copy)] = probe, between
+                of[id(copy)] = probe
         for copy, outcome in self.transfer.finish_each(begun, self.pulse):
             if isinstance(outcome, PlatformError):
-                self._wrong(of[id(copy)], what, outcome, sides[id(copy)])
+                self._wrong(of[id(copy)], what, outcome, self._sides(of[id(copy)]))
             else:
                 of[id(copy)].done.append(f"{done} in {outcome.seconds:.0f} s")
 
-    @property
-    def _home(self) -> Place:
-        return self.beamline.places[self.beamline.scans.first_copy]
+    def _sides(self, probe: Probe) -> list[Place]:
+        """Between which places a probe is copied; the one that it is a probe of last."""
+        home = self.beamline.places[self.beamline.scans.first_copy]
+        return list({place.name: place for place in (home, probe.place)}.values())
 
     def _probe(self, place: Place, store: Store) -> Probe:
         def named(role: str) -> TestFile:
