@@ -14,9 +14,11 @@ from zoneinfo import available_timezones
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from beamlines.decisions import Decision
 from beamlines.places import NAME_PATTERN, AbsolutePath, Place, RelativePath, Role, Store
-from beamlines.policy import ExportControl
+from beamlines.policy import ExportControl, send_on
 from beamlines.scans import InvalidScanPathError, ScanId
+from beamlines.standing import Standing
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -172,6 +174,12 @@ class Beamline(Strict):
         missing = [store for store in stores if store not in place.stores]
         if place.role is not role or missing:
             raise ValueError(f"{key}: {name} must be a {role} place with {[str(s) for s in stores]} folders")
+
+    def sends_on(self, scan: ScanId, facility: str, standing: Standing) -> Decision:
+        """Whether an ingested scan may be at a facility, and goes through its branch by itself."""
+        raw = self.places[self.facilities[facility].raw]
+        allowed = self.export_control.may_be_at(scan, raw, standing)
+        return send_on(standing, facility) if allowed.allowed else allowed
 
     def why_not_a_scan(self, path: str) -> str | None:
         """Why a path below raw/ is no scan of this beamline; None where it is one."""

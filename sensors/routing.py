@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason
 from beamlines.places import Place
-from beamlines.policy import route, send_on
+from beamlines.policy import route
 from beamlines.scans import PartitionKey
 from beamlines.standing import Standing
 from sensors.follow_up import Arrived
@@ -113,7 +113,7 @@ def decide(
         if key in ready.begun or key in ready.gone:
             del waiting[key]
         elif key in ready.ingested and len(routing.run) + len(routing.keep) < ROUTED_A_TICK:
-            _send_on(beamline, facility, destination, key, ready, routing)
+            _send_on(beamline, facility, key, ready, routing)
             del waiting[key]
         elif key not in ready.ingested and now - waits.since > WAIT_AT_MOST.total_seconds():
             routing.observe[key] = _still_waiting(f"after {WAIT_AT_MOST.days} days: backfill the branch when it is")
@@ -146,10 +146,9 @@ def _at_arrival(
     return routed
 
 
-def _send_on(beamline: Beamline, facility: str, destination: Place, key: str, ready: Ready, routing: Routing) -> None:
+def _send_on(beamline: Beamline, facility: str, key: str, ready: Ready, routing: Routing) -> None:
     """Decide of an ingested scan: much may have been learned of it since it arrived."""
-    allowed = _allowed(beamline, destination, key, ready)
-    decision = send_on(ready.standings.get(key, Standing()), facility) if allowed.allowed else allowed
+    decision = beamline.sends_on(PartitionKey.parse(key).scan, facility, ready.standings.get(key, Standing()))
     if decision.allowed:
         routing.run.append(key)
         return

@@ -14,7 +14,6 @@ from als_assets.naming import asset_key
 from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason
 from beamlines.layout import Artifact, Copy
-from beamlines.policy import send_on
 from beamlines.scans import InvalidPartitionKeyError, ScanId
 from beamlines.standing import Standing
 from resources.standings import Standings
@@ -66,8 +65,7 @@ def backlog_of(
         if key in reconstructed:
             continue
         standing = known.get(key, Standing())
-        decision = beamline.export_control.may_be_at(ScanId.from_key(key), destination, standing)
-        decision = send_on(standing, branch) if decision.allowed else decision
+        decision = beamline.sends_on(ScanId.from_key(key), branch, standing)
         if decision.allowed or _wanted_all_the_same(decision, include_aborted=include_aborted):
             (at_facility if key in there else fresh).append(key)
             backlog.bytes += sizes[key]

@@ -15,7 +15,6 @@ from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline
 from beamlines.deployment import Shadow
 from beamlines.places import Role
-from beamlines.policy import send_on
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import Standing
 from resources.clock import Clock
@@ -81,7 +80,11 @@ def look_at_scans(
         copies = [copy for copy in graph.copies if copy.maker == facility and copy.place.role is Role.DURABLE]
         if not copies:
             continue  # nothing of this branch is kept anywhere
-        sent = {key for key in ingested if _is_sent(beamline, facility, key, known.get(key, Standing()))}
+        sent = {
+            key
+            for key in ingested
+            if beamline.sends_on(ScanId.from_key(key), facility, known.get(key, Standing())).allowed
+        }
         done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
         yield _of_scans(facility, sent, done, "each has its products at every place that keeps them")
 
@@ -108,13 +111,6 @@ def _whole(instance: dg.DagsterInstance, asset: dg.AssetKey) -> set[str]:
     """The scans, without labelled results, of which this asset has been made."""
     keys = instance.get_materialized_partitions(asset)
     return {key for key in keys if PartitionKey.parse(key).label is None}
-
-
-def _is_sent(beamline: Beamline, facility: str, key: str, standing: Standing) -> bool:
-    """Whether a scan may go through a branch, and goes by itself."""
-    place = beamline.places[beamline.facilities[facility].raw]
-    allowed = beamline.export_control.may_be_at(ScanId.from_key(key), place, standing).allowed
-    return allowed and send_on(standing, facility).allowed
 
 
 def _of_scans(what: str, expected: set[str], done: set[str], fine: str) -> Finding:
