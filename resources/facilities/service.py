@@ -1,0 +1,111 @@
+"""What one facility offers: jobs, and files. The seam between what is true of every facility and one facility's API.
+
+Belongs here: the two protocols, and the values that cross them.
+Does not: any API (superfacility, ...), or what is made of it (the facility itself: what to believe, when to give up).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from resources.facilities import JobSpec
+from resources.remote import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """One job as its service shows it. Times are aware, in UTC."""
+
+    job_id: str
+    name: str
+    state: str
+    """The service's own word, such as COMPLETED."""
+    job_state: JobState
+    words: str
+    """The state for people, with how the job ended."""
+    exit_code: int | None = None
+    submitted: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    nodes: tuple[str, ...] = ()
+    interrupted: bool = False
+    """It ended by no fault of its own: a new attempt may mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing."""
+
+    name: str
+    size_bytes: int
+    is_folder: bool
+
+
+class Health(StrEnum):
+    """How a facility is, in the words of the Superfacility API, which IRI's has too."""
+
+    ACTIVE = "active"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+    OTHER = "other"
+    """Also what cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which a facility is not to be had. Aware, in UTC; no end where none is known."""
+
+    start: datetime
+    end: datetime | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FacilityState:
+    """How a facility is now, and which outages it has announced."""
+
+    health: Health
+    why: str = ""
+    outages: tuple[Outage, ...] = ()
+
+
+class JobService(Protocol):
+    """Jobs. Every method may raise ServiceUnavailableError or ServiceRefusedError; none repeats a submit by itself."""
+
+    def submit(self, job: JobSpec, name: str) -> str:
+        """Submit once and return the job's id. ServiceUnavailableError means: perhaps submitted; look with ``find``."""
+
+    def find(self, name: str, *, since: datetime) -> str | None:
+        """The id of the job that was submitted under this name, after ``since``; None where there is none."""
+
+    def job(self, job_id: str) -> JobSeen:
+        """One job. Raises LookupError where the service does not show it (yet, or any more)."""
+
+    def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
+        """Every job whose name begins so, of those submitted after ``since`` and of all that have not ended."""
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for its end; returns when the request was accepted."""
+
+    def log_paths(self, job: JobSpec, seen: JobSeen) -> tuple[str, str]:
+        """Where the job's standard output and standard error lie, as jobs there see it."""
+
+    def state(self) -> FacilityState:
+        """How the facility is; asked without credentials where it allows that."""
+
+    def credentials_until(self) -> datetime | None:
+        """When the credentials end; None where they do not. Raises CredentialsRefusedError for none that can be used."""
+
+    def close(self) -> None:
+        """Let the connection go."""
+
+
+class Files(Protocol):
+    """Small files at a facility. Every method may raise ServiceUnavailableError or ServiceRefusedError."""
+
+    def list(self, path: str) -> list[Entry]:
+        """The file, or what lies in the folder. Raises FileNotFoundError."""
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes:
+        """A file's content. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
