@@ -95,7 +95,7 @@ class JobService(Protocol):
         """How the facility is; asked without credentials where it allows that."""
 
     def credentials_until(self) -> datetime | None:
-        """When the credentials end; None where they do not. Raises CredentialsRefusedError for none that can be used."""
+        """When the credentials end; None where they do not. Raises CredentialsRefusedError where none can be used."""
 
     def close(self) -> None:
         """Let the connection go."""
