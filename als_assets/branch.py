@@ -13,10 +13,11 @@ import dagster as dg
 from als_assets import checks, evidence
 from als_assets.bindings import Facilities
 from als_assets.naming import asset_key, asset_spec
-from als_assets.raw import GLOBUS_POOL, Events, manifest_here, partition_of, to_be_made, without_label
+from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, partition_of, to_be_made, without_label
 from als_assets.settings import ReconstructionConfig, digest, settings_of
 from als_assets.step import RETRIED, Pulse, Stopwatch, remote_step
-from beamlines.config import Beamline, NerscFacility
+from beamlines.config import Beamline
+from beamlines.facilities import FacilityRules
 from beamlines.layout import Artifact, Copy
 from beamlines.manifest import Manifest, ManifestFile
 from beamlines.scans import PartitionKey
@@ -40,13 +41,13 @@ class Branch:
     """The copies of one facility's chain, in the order in which they are made."""
 
     name: str
-    facility: NerscFacility
+    facility: FacilityRules
     first_raw: Copy
     """The copy on site that the branch starts from."""
     raw: Copy
-    """The raw copy that the jobs stage from."""
+    """The raw copy that the jobs take: on site the first one itself, else one at the facility."""
     work: dict[Artifact, Copy]
-    """What the jobs have and make on scratch."""
+    """What the jobs make: the products, and the raw file where they stage it to a place of its own."""
     kept: dict[str, dict[Artifact, Copy]]
     """By place: the products that are copied back."""
 
@@ -55,12 +56,13 @@ class Branch:
         """The branch that a facility's entry in the configuration describes."""
         facility = beamline.facilities[name]
         work = beamline.places[facility.work]
+        staged = {} if facility.work == facility.raw else {Artifact.RAW: Copy(work, Artifact.RAW)}
         return cls(
             name=name,
             facility=facility,
             first_raw=first_raw,
             raw=Copy(beamline.places[facility.raw], Artifact.RAW),
-            work={Artifact.RAW: Copy(work, Artifact.RAW)} | {a: Copy(work, a, maker=name) for a in PRODUCTS},
+            work=staged | {a: Copy(work, a, maker=name) for a in PRODUCTS},
             kept={
                 place: {a: Copy(beamline.places[place], a, maker=name) for a in PRODUCTS} for place in facility.results
             },
@@ -73,21 +75,36 @@ class Branch:
 
     @property
     def copies(self) -> list[Copy]:
-        """Every copy of the branch, the raw one first."""
-        return [self.raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
+        """Every copy of the branch, in the order in which they are made; the raw one first, where it needs one."""
+        raw = [] if self.raw == self.first_raw else [self.raw]
+        return [*raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
+
+    @property
+    def first(self) -> Copy:
+        """The copy by which one tells that a scan has entered the branch."""
+        return self.copies[0]
+
+
+def branch_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
+    """Everything that the branch makes, in its order."""
+    raw = [] if branch.raw == branch.first_raw else [onward_copy(beamline, branch.first_raw, branch.raw)]
+    back = [return_asset(beamline, branch)] if branch.kept else []
+    return [*raw, *job_assets(beamline, branch), *back]
 
 
 def job_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
     """The products that the facility's jobs make: one fused job or two, as the configuration says."""
-    fused = [(Artifact.RAW, Artifact.TIFF, Artifact.ZARR)]
-    separate = [(Artifact.RAW, Artifact.TIFF), (Artifact.ZARR,)]
-    return [_job_asset(beamline, branch, made) for made in (fused if branch.facility.jobs == "fused" else separate)]
+    jobs = [PRODUCTS] if branch.facility.jobs == "fused" else [(artifact,) for artifact in PRODUCTS]
+    if Artifact.RAW in branch.work:
+        jobs[0] = (Artifact.RAW, *jobs[0])
+    return [_job_asset(beamline, branch, made) for made in jobs]
 
 
 def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -> dg.AssetsDefinition:
     work = branch.work
-    before = {Artifact.RAW: branch.raw, Artifact.TIFF: work[Artifact.RAW], Artifact.ZARR: work[Artifact.TIFF]}
-    how = f"Made by a job at {branch.name} that stages the raw file itself."
+    taken = work.get(Artifact.RAW, branch.raw)
+    before = {Artifact.RAW: branch.raw, Artifact.TIFF: taken, Artifact.ZARR: work[Artifact.TIFF]}
+    how = f"Made by a job at {branch.name}{' that stages the raw file itself' if Artifact.RAW in work else ''}."
     # One key for whatever part of a job is asked for: two jobs never write the same folder, and other settings for a
     # part of it are refused as they are for the whole.
     work_name = f"{beamline.name}/{branch.facility.work}/{'+'.join(made)}"
@@ -111,7 +128,8 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
                 raw_sha256=raw.sha256,
                 settings=tuple(settings),
             )
-            made_with = digest(*settings, branch.facility.image, branch.facility.program_version)
+            program = branch.facility.program
+            made_with = digest(*settings, program.said, program.version)
             work_key = WorkKey(work_name, str(key), made_with, raw.sha256)
             result = facilities[branch.name].run(job.spec(), work_key, pulse)
         for artifact in wanted:
@@ -169,7 +187,7 @@ def _made(
         }
     else:
         manifest = job.manifests[copy.artifact]
-        yield from checks.report(this, [checks.of_manifest(manifest, copy.artifact, branch.facility.program_version)])
+        yield from checks.report(this, [checks.of_manifest(manifest, copy.artifact, branch.facility.program.version)])
         written = "SHA-256 of every file, computed by the program as it wrote them"
         metadata = {
             **evidence.picture(manifest, restricted=False),  # else the job would have been refused

@@ -61,6 +61,8 @@ class BranchJob:
 
     job: ScanJob
     first: dg.AssetKey
+    copies: list[Copy]
+    """What it makes, in order."""
 
 
 def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:
@@ -76,9 +78,9 @@ def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description:
 
 def branch_job(beamline: Beamline, facility: str, branch: Branch) -> BranchJob:
     """The job that a router starts for a scan."""
-    what = f"One scan through {facility}: raw there, reconstruction, pyramid, and both copied back."
+    what = f"One scan through {facility}: raw there, reconstruction, pyramid, and both copied to where they are kept."
     job = scan_job(beamline, facility, branch.copies, what, branch=facility)
-    return BranchJob(job, asset_key(beamline, branch.raw))
+    return BranchJob(job, asset_key(beamline, branch.first), branch.copies)
 
 
 def again_job(beamline: Beamline, facility: str, branch: Branch) -> UnresolvedAssetJobDefinition:

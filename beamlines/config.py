@@ -1,20 +1,23 @@
 """A beamline as its YAML file states it: places, facilities, what is a scan, where scans may go.
 
 Belongs here: the models of ``config/<beamline>.yaml`` and the check of one against itself.
-Does not: addresses, mounts and credentials (deployment), or reading files (resources.settings).
+Does not: what a facility is (facilities), addresses, mounts and credentials (deployment), or reading files
+(resources.settings).
 """
 
 import itertools
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from beamlines.decisions import Decision
+from beamlines.facilities import FACILITY_KINDS, FacilityRules, Strict
 from beamlines.places import NAME_PATTERN, AbsolutePath, Place, RelativePath, Role, Store
 from beamlines.policy import ExportControl, send_on
 from beamlines.scans import InvalidScanPathError, ScanId
@@ -25,12 +28,6 @@ Model = TypeVar("Model", bound=BaseModel)
 
 class ConfigurationError(ValueError):
     """A configuration that cannot be used: one message with file, key, value and what is allowed."""
-
-
-class Strict(BaseModel):
-    """A section of a configuration file: frozen, and a key that nobody reads is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ScanRules(Strict):
@@ -72,39 +69,6 @@ class Replaced(Strict):
     """Of its Prefect server: whose deployments and runs count."""
 
 
-class SlurmJob(Strict):
-    """What a batch job asks of Slurm; rendered as #SBATCH lines."""
-
-    queue: str = Field(pattern=r"^[a-z0-9_-]+$")
-    account: str = Field(pattern=r"^[a-z0-9_-]+$")
-    constraint: str = Field(pattern=r"^[a-z0-9_&|-]+$")
-    nodes: int = Field(ge=1)
-    cpus_per_task: int = Field(ge=1)
-    time_limit: timedelta
-    exclusive: bool
-    logs: AbsolutePath
-    """Folder of the jobs' output files, as jobs see it before a deployment's prefix."""
-
-
-class NerscFacility(Strict):
-    """A facility whose jobs are submitted through the NERSC Superfacility API."""
-
-    kind: Literal["superfacility"]
-    machine: str = Field(pattern=r"^[a-z]+$")
-    raw: str
-    """The durable place that the raw file is staged from."""
-    work: str
-    """The scratch place where jobs read and write."""
-    results: tuple[str, ...]
-    """Places that products are copied to when the jobs are done."""
-    jobs: Literal["fused", "separate"]
-    """One job that reconstructs and builds the pyramid, or two."""
-    image: str = Field(pattern=r"^[a-z0-9./:@_-]+$")
-    program_version: str
-    """The version of `tomography` in the image: a manifest of another version is refused."""
-    slurm: SlurmJob
-
-
 class Beamline(Strict):
     """One beamline: everything about it that is the same in production and in the twin."""
 
@@ -112,7 +76,7 @@ class Beamline(Strict):
     title: str
     scans: ScanRules
     places: dict[str, Place]
-    facilities: dict[str, NerscFacility]
+    facilities: dict[str, FacilityRules]
     preference: tuple[str, ...]
     """Facilities in the order in which they are asked to take new arrivals."""
     export_control: ExportControl
@@ -138,13 +102,7 @@ class Beamline(Strict):
                 raise ValueError(f"{here}: a facility is called by lower-case letters and digits, not {name!r}")
             if name.startswith("rec") or name == "preview":
                 raise ValueError(f"{here}: a facility cannot be called {name!r}, results lie under such names")
-            self._must_be(facility.raw, f"{here}.raw", Role.DURABLE, Store.RAW)
-            self._must_be(facility.work, f"{here}.work", Role.SCRATCH, Store.RAW, Store.RESULTS)
-            for result in facility.results:
-                self._must_be(result, f"{here}.results", Role.DURABLE, Store.RESULTS)
-            for key, place in (("raw", facility.raw), ("work", facility.work)):
-                if self.places[place].facility != name:
-                    raise ValueError(f"{here}.{key}: jobs of {name} cannot see {place}: its facility is another")
+            self._places_must_fit(name, facility, here)
         if self.places[self.scans.first_copy].off_site:
             raise ValueError(f"scans.first_copy: {self.scans.first_copy} is off site: a scan is read on site first")
         if self.flight_check is not None and not self._is_ignored(self.flight_check.file.parent):
@@ -156,6 +114,22 @@ class Beamline(Strict):
             raise ValueError(f"preference must list each facility once: {sorted(self.facilities)}")
         self._folders_must_be_apart()
         return self
+
+    def _places_must_fit(self, name: str, facility: FacilityRules, here: str) -> None:
+        for result in facility.results:
+            self._must_be(result, f"{here}.results", Role.DURABLE, Store.RESULTS)
+        if facility.kind == "process":
+            # It sees what this machine sees: the first copy, beside which it leaves its products.
+            for key, place in (("raw", facility.raw), ("work", facility.work)):
+                if place != self.scans.first_copy:
+                    raise ValueError(f"{here}.{key}: a process works at scans.first_copy, {self.scans.first_copy}")
+            return
+        self._must_be(facility.work, f"{here}.work", Role.SCRATCH, Store.RAW, Store.RESULTS)
+        if facility.raw != facility.work:
+            self._must_be(facility.raw, f"{here}.raw", Role.DURABLE, Store.RAW)
+        for key, place in (("raw", facility.raw), ("work", facility.work)):
+            if self.places[place].facility != name:
+                raise ValueError(f"{here}.{key}: jobs of {name} cannot see {place}: its facility is another")
 
     def _folders_must_be_apart(self) -> None:
         folders = [
@@ -223,9 +197,16 @@ def parse(model: type[Model], value: dict[str, Any], *, source: str) -> Model:
     except ValidationError as error:
         lines = []
         for item in error.errors(include_url=False):
-            key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+            key = ".".join(_as_written(item["loc"])) or "(whole file)"
             lines.append(f"  {key}: {item['msg']}{_shown(key, item['input'])}")
         raise ConfigurationError("\n".join([f"{source}: {len(lines)} error(s)", *lines])) from error
+
+
+def _as_written(location: tuple[int | str, ...]) -> Iterator[str]:
+    """Where a value stands in the file: pydantic names a facility's kind too, which is no key there."""
+    for depth, part in enumerate(location):
+        if not (depth == 2 and location[0] == "facilities" and part in FACILITY_KINDS):
+            yield str(part)
 
 
 def _shown(key: str, value: Any) -> str:

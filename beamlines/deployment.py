@@ -6,13 +6,15 @@ Does not: reading files, the environment or secrets (resources.settings).
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from beamlines.config import Beamline, ConfigurationError, NerscFacility, Strict, load_mapping, parse
-from beamlines.places import AbsolutePath, Place, RelativePath, Role
+from beamlines.config import Beamline, ConfigurationError, load_mapping, parse
+from beamlines.facilities import FacilityRules, SlurmResources, Strict
+from beamlines.places import GIVEN, AbsolutePath, Place, RelativePath, Role
 from beamlines.policy import ExportDefault
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
@@ -32,10 +34,11 @@ class SecretName(Strict):
 
 
 class GlobusService(Strict):
-    """Globus Auth and Transfer; with no addresses, the SDK's own (production) are used."""
+    """Globus Auth, Transfer and Compute; with no addresses, the SDK's own (production) are used."""
 
     auth_url: str | None = None
     transfer_url: str | None = None
+    compute_url: str | None = None
     client_id: str
     client_secret: SecretName
 
@@ -46,6 +49,32 @@ class SuperfacilityService(Strict):
     api_url: str
     token_url: str
     key_file: AbsolutePath
+
+
+class SlurmRestService(Strict):
+    """A Slurm REST API, by name of a facility of that kind."""
+
+    api_url: str
+    version: str = Field(pattern=r"^v\d+\.\d+\.\d+$")
+    """Of the API: field names differ by version."""
+    user: str
+    token: SecretName
+
+
+class FacilityHere(Strict):
+    """A facility of the beamline's file, as this deployment has it; what is not said holds as it stands there."""
+
+    enabled: bool = True
+    collection: str | None = Field(default=None, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    """Of its places, where the beamline's file leaves it to be given."""
+    root: AbsolutePath | None = None
+    """Of its places, both as Globus and as jobs see it, likewise."""
+    allocation: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")
+    """The account that its jobs are charged to, likewise."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {"collection": self.collection, "root": self.root, "allocation": self.allocation}
 
 
 class Timing(Strict):
@@ -101,6 +130,8 @@ class Deployment(Strict):
     """Address under which people reach the Dagster UI, for links."""
     globus: GlobusService
     superfacility: SuperfacilityService | None = None
+    slurm_rest: dict[str, SlurmRestService] = Field(default_factory=dict)
+    facilities: dict[str, FacilityHere] = Field(default_factory=dict)
     prefixes: dict[str, AbsolutePath] = Field(default_factory=dict)
     """By facility, or by place where no facility owns it: what stands before every path that programs there see."""
     mounts: dict[str, AbsolutePath] = Field(default_factory=dict)
@@ -124,11 +155,14 @@ class Deployment(Strict):
     def apply_to(self, beamline: Beamline) -> Beamline:
         """The beamline as this deployment has it.
 
-        Raises ConfigurationError for a name that does not exist, or a first copy that this machine cannot see.
+        Facilities that are not enabled are absent from it, with their places. Raises ConfigurationError for a name that
+        does not exist, an enabled facility that lacks something, or a first copy that this machine cannot see.
         """
         for key, known in (
             ("prefixes", {place.facility or place.name for place in beamline.places.values()}),
             ("mounts", set(beamline.places)),
+            ("facilities", set(beamline.facilities)),
+            ("slurm_rest", {name for name, rules in beamline.facilities.items() if rules.kind == "slurm-rest"}),
         ):
             unknown = sorted(set(getattr(self, key)) - known)
             if unknown:
@@ -140,11 +174,43 @@ class Deployment(Strict):
             )
         if self.shadow is not None:
             self._shadow_must_be_apart(beamline)
-        places = {name: self._place(place) for name, place in beamline.places.items()}
-        facilities = {name: self._facility(name, facility) for name, facility in beamline.facilities.items()}
+        enabled = [name for name in beamline.facilities if self._here(name).enabled]
+        places = {
+            name: self._place(self._given(place))
+            for name, place in beamline.places.items()
+            if place.facility not in set(beamline.facilities) - set(enabled)
+        }
+        facilities = {name: self._facility(name, beamline.facilities[name], set(places)) for name in enabled}
         export_control = beamline.export_control.model_copy(update={"default": self.export_control.default})
         return beamline.model_copy(
-            update={"places": places, "facilities": facilities, "export_control": export_control}
+            update={
+                "places": places,
+                "facilities": facilities,
+                "preference": tuple(name for name in beamline.preference if name in facilities),
+                "export_control": export_control,
+            }
+        )
+
+    def _here(self, facility: str) -> FacilityHere:
+        return self.facilities.get(facility, FacilityHere())
+
+    def _given(self, place: Place) -> Place:
+        """A place with what the beamline's file leaves to be given filled in."""
+        if place.facility is None or place.collection != GIVEN:
+            return place
+        here = self._here(place.facility)
+        missing = [name for name, value in here.given.items() if value is None]
+        if missing:
+            raise ConfigurationError(
+                f"{self.name}: facilities.{place.facility}: cannot be enabled before {' and '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} given; until then it stays 'enabled: false'"
+            )
+        return place.model_copy(
+            update={
+                "collection": here.collection,
+                "collection_root": _below_given(place.collection_root, here),
+                "posix_root": _below_given(place.posix_root, here),
+            }
         )
 
     def _shadow_must_be_apart(self, beamline: Beamline) -> None:
@@ -163,13 +229,31 @@ class Deployment(Strict):
             changes["stores"] = {store: self.shadow.folder / path for store, path in place.stores.items()}
         return place.model_copy(update=changes)
 
-    def _facility(self, name: str, facility: NerscFacility) -> NerscFacility:
-        slurm = facility.slurm.model_copy(update={"logs": self._prefixed(name, facility.slurm.logs)})
-        return facility.model_copy(update={"slurm": slurm})
+    def _facility(self, name: str, facility: FacilityRules, places: AbstractSet[str]) -> FacilityRules:
+        here = self._here(name)
+        resources = facility.resources.model_copy(
+            update={"logs": self._prefixed(name, _below_given(facility.resources.logs, here))}
+        )
+        if isinstance(resources, SlurmResources) and resources.account == GIVEN:
+            resources = resources.model_copy(update={"account": here.allocation})
+        program = facility.program
+        if program.environment is not None:
+            found = self._prefixed(name, _below_given(program.environment, here))
+            program = program.model_copy(update={"environment": found})
+        # Results are kept wherever that can be: not at a facility that this deployment does not have.
+        results = tuple(place for place in facility.results if place in places)
+        changes: dict[str, Any] = {"resources": resources, "program": program, "results": results}
+        return facility.model_copy(update=changes)
 
     def _prefixed(self, name: str, path: PurePosixPath) -> PurePosixPath:
         prefix = self.prefixes.get(name)
         return path if prefix is None else prefix / path.relative_to("/")
+
+
+def _below_given(path: PurePosixPath, here: FacilityHere) -> PurePosixPath:
+    """A path whose first part is ``/given``, below the root that is given."""
+    below = PurePosixPath("/", GIVEN)
+    return here.root / path.relative_to(below) if here.root is not None and path.is_relative_to(below) else path
 
 
 def parse_deployment(text: str, *, source: str, environment: Mapping[str, str]) -> Deployment:

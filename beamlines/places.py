@@ -12,6 +12,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 NAME_PATTERN = r"[a-z][a-z0-9]*"
+GIVEN = "given"
+"""Stands where only a deployment can tell: its ``facilities.<name>`` must give it, or the facility stays disabled."""
 
 
 class Role(StrEnum):
@@ -66,7 +68,8 @@ class Place(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
-    collection: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    collection: str = Field(pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|given)$")
+    """Its id; ``given`` where only a deployment can tell, with roots below ``/given`` (deployment.FacilityHere)."""
     collection_root: AbsolutePath
     posix_root: AbsolutePath
     mount: AbsolutePath | None = None
@@ -84,6 +87,12 @@ class Place(BaseModel):
     """Who runs it, and is asked when it does not answer or refuses."""
     data_access_consent: bool = False
     """True only for mapped collections of a Globus Connect Server that ask for the ``data_access`` scope."""
+
+    @model_validator(mode="after")
+    def _only_a_facility_is_given(self) -> Self:
+        if self.collection == GIVEN and self.facility is None:
+            raise ValueError("collection: only of a facility's place can it be left to be given")
+        return self
 
     @model_validator(mode="after")
     def _stores_are_apart(self) -> Self:

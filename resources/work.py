@@ -26,6 +26,8 @@ class WorkState(StrEnum):
     """A person has decided that what it copied is not what is wanted."""
 
 
+FACILITY = "facility"
+"""Of an intent: where the work is a job."""
 IN_FLIGHT = (WorkState.INTENT, WorkState.SUBMITTED)
 
 
@@ -74,6 +76,11 @@ class Record:
         And the database: a new one must not take what another has started, perhaps elsewhere, for its own.
         """
         return f"als-{self.installation}-{self.key}-{self.attempt}"
+
+    @property
+    def facility(self) -> str | None:
+        """The facility whose job it is; None for a transfer, and for what was never ready to be submitted."""
+        return (self.intent or {}).get(FACILITY)
 
     @property
     def in_flight(self) -> bool:

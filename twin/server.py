@@ -123,13 +123,14 @@ def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
     if service is None:
         return None
     public_key = superfacility.create_key(Path(service.key_file), SUPERFACILITY_CLIENT)
-    names = [name for name, facility in world.beamline.facilities.items() if facility.kind == "superfacility"]
+    facilities = world.beamline.facilities
+    names = [name for name, facility in facilities.items() if facility.kind == "superfacility"]
     prefixes = [Path(world.deployment.prefixes[name]) for name in names]
     scheduler = LocalScheduler(
         world.state_dir / "twin" / "scheduler",
         home=prefixes[0] / "global/homes/a/alsdev",
         # The image of the programs is this very environment: no container is started in the twin.
-        images={world.beamline.facilities[name].image: Path(sys.executable) for name in names},
+        images={str(facilities[name].program.image): Path(sys.executable) for name in names},
         clock=clock,
     )
     api = Superfacility(scheduler, roots=prefixes, public_keys={SUPERFACILITY_CLIENT: public_key}, clock=clock)

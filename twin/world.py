@@ -111,11 +111,11 @@ def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) ->
     for place in applied.places.values():
         _must_be_inside(Path(place.posix_root), state_dir, f"places.{place.name}")
     for name, facility in applied.facilities.items():
-        _must_be_inside(Path(facility.slurm.logs), state_dir, f"facilities.{name}.slurm.logs")
+        _must_be_inside(Path(facility.resources.logs), state_dir, f"facilities.{name}.resources.logs")
     for place in applied.places.values():
         _make_folders(place)
     for facility in applied.facilities.values():
-        Path(facility.slurm.logs).mkdir(parents=True, exist_ok=True)
+        Path(facility.resources.logs).mkdir(parents=True, exist_ok=True)
     _put_test_file(applied)
     return World(
         deployment=deployment,

@@ -5,14 +5,14 @@ Belongs here: the order of the factories. Does not: anything about one running s
 
 import dagster as dg
 
-from als_assets.branch import Branch, job_assets, return_asset
+from als_assets.branch import Branch, branch_assets
 from als_assets.graph import Graph, again_job, branch_job, scan_job
 from als_assets.naming import asset_key, scan_partitions
 from als_assets.operations.announce import announce_job
 from als_assets.operations.flight_check import flight_check_job
 from als_assets.operations.register import register_job
 from als_assets.preview import preview_asset
-from als_assets.raw import arrival_spec, first_copy, onward_copy
+from als_assets.raw import arrival_spec, first_copy
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 
@@ -31,11 +31,7 @@ def build(beamline: Beamline) -> Graph:
     copies = [arrived, first, preview]
     for branch in branches.values():
         copies += branch.copies
-        assets += [
-            onward_copy(beamline, first, branch.raw),
-            *job_assets(beamline, branch),
-            return_asset(beamline, branch),
-        ]
+        assets += branch_assets(beamline, branch)
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
         assets=assets,

@@ -13,7 +13,7 @@ from als_assets.graph import Graph
 from als_assets.naming import asset_key
 from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason
-from beamlines.layout import Artifact, Copy
+from beamlines.layout import Artifact
 from beamlines.scans import InvalidPartitionKeyError, ScanId
 from beamlines.standing import Standing
 from resources.standings import Standings
@@ -47,14 +47,11 @@ def backlog_of(
     include_aborted: bool,
 ) -> Backlog:
     """The backlog of one branch, for scans below a folder of raw/. Raises ValueError for a branch that is not there."""
-    if branch not in beamline.facilities:
-        raise ValueError(f"there is no branch {branch!r}; there are {', '.join(sorted(beamline.facilities))}")
-    facility = beamline.facilities[branch]
-    destination = beamline.places[facility.raw]
-    copies = [copy for copy in graph.copies if copy.maker == branch or copy.place.name in (facility.raw, facility.work)]
-    first = asset_key(beamline, Copy(destination, Artifact.RAW))
-    assets = list(dict.fromkeys(asset_key(beamline, copy) for copy in copies))
-    made = asset_key(beamline, Copy(beamline.places[facility.work], Artifact.TIFF, branch))
+    if branch not in graph.branches:
+        raise ValueError(f"there is no branch {branch!r}; there are {', '.join(sorted(graph.branches))}")
+    copies, first = graph.branches[branch].copies, graph.branches[branch].first
+    assets = [asset_key(beamline, copy) for copy in copies]
+    made = next(asset_key(beamline, copy) for copy in copies if copy.artifact is Artifact.TIFF)
     sizes = dict(_on_site(instance, graph.ingested, folder))
     known = standings.of_many(sizes)
     reconstructed, there = (set(instance.get_materialized_partitions(asset)) for asset in (made, first))

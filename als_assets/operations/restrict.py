@@ -95,7 +95,7 @@ def end_remote_work(
         said = f"{record.asset} of {record.partition} [{record.handle or 'not submitted yet'}]"
         try:
             taken = ledger.seize(record, owner, clock.now())
-            handle = _end(beamline, taken, transfer, facilities)
+            handle = _end(taken, transfer, facilities)
             ledger.finish(taken, WorkState.CANCELED, {"handle": handle, "detail": DETAIL}, clock.now())
         except EpochLostError:
             continue  # it has ended by itself
@@ -106,11 +106,11 @@ def end_remote_work(
     return outcome
 
 
-def _end(beamline: Beamline, record: Record, transfer: Transfer, facilities: Facilities) -> str | None:
-    place = record.asset.split("/")[1]
-    jobs = {facility.work: name for name, facility in beamline.facilities.items()}
-    if place in jobs:
-        facility = facilities[jobs[place]]
+def _end(record: Record, transfer: Transfer, facilities: Facilities) -> str | None:
+    if record.intent is None:
+        return None  # it was never submitted
+    if record.facility is not None:
+        facility = facilities[record.facility]
         handle = record.handle or facility.find(record.name, since=record.created)
         cancel: Callable[[str], None] = facility.cancel
     else:

@@ -1,52 +1,22 @@
-"""Where jobs run: what a job is, what became of it, and what every facility can do. In the words of PSI/J and of IRI.
+"""Where jobs run: what became of a job, and what every facility can do. In the words of PSI/J and of IRI.
 
-Belongs here: JobSpec, JobResult, the Facility protocol.
-Does not: any one facility's service (nersc, superfacility), or what a job does (reconstruction).
+Belongs here: JobResult, the Facility protocol.
+Does not: what a job is (job), any one facility's service (service, nersc, ...), what a job does (reconstruction).
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from beamlines.config import SlurmJob
 from beamlines.layout import Artifact
 from beamlines.manifest import Manifest
-from beamlines.places import Location, Place
-from beamlines.scans import ScanId
+from resources.facilities.job import FileTooLargeError as FileTooLargeError
+from resources.facilities.job import JobSpec as JobSpec
+from resources.facilities.job import Output as Output
+from resources.facilities.service import FacilityState, JobSeen
 from resources.remote import Attempt, Pulse, RemoteStatus
 from resources.work import WorkKey
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a job must leave behind to be believed: a manifest of this artifact, by this version of the program."""
-
-    artifact: Artifact
-    product: Location
-    manifest: Location
-    program_version: str
-    raw_sha256: str | None = None
-    """What the manifest must say about its input, where it says anything."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """A batch job, less its name: that carries the ledger's key and is given when the job is submitted."""
-
-    label: str
-    """What the job is, for people; encoded, never a name that a user typed."""
-    scans: tuple[ScanId, ...]
-    """Whose data it touches: none of them may be export controlled away from ``place``."""
-    place: Place
-    """Where it works."""
-    body: str
-    """Bash, without ``#!`` and ``#SBATCH`` lines; every value in it quoted by whoever wrote it."""
-    resources: SlurmJob
-    outputs: tuple[Output, ...] = ()
-    may_wait: timedelta | None = None
-    """How long it may wait in the queue; None for as long as the deployment gives every job."""
 
 
 class JobResult(BaseModel):
@@ -121,18 +91,17 @@ class Facility(Protocol):
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file at the facility. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
 
-    def state(self) -> str:
-        """The service's own word for how the machine is, such as ``active``; no login is needed."""
+    def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
+        """Every job whose name begins so, of those submitted after ``since`` and of all that have not ended."""
 
-    def credentials_until(self) -> datetime:
-        """When the credentials end. Raises CredentialsRefusedError where there are none that can be used."""
+    def state(self) -> FacilityState:
+        """How it is, and which outages it has announced."""
+
+    def credentials_until(self) -> datetime | None:
+        """When the credentials end; None where they do not. Raises CredentialsRefusedError where none can be used."""
 
     def close(self) -> None:
         """Let the connection go."""
-
-
-class FileTooLargeError(ValueError):
-    """A file at a facility that is larger than what the reader is prepared to take."""
 
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:

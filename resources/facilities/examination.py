@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from beamlines.config import NerscFacility
+from beamlines.facilities import FacilityRules, SlurmResources
 from beamlines.places import Place
 from resources.facilities import JobSpec
+from resources.facilities.reconstruction import launch
 from resources.facilities.slurm import fill
 
 TEMPLATE = Path(__file__).with_name("examine.sh.template")
@@ -35,12 +37,20 @@ class Found:
     """Of each folder the octal mode of a file that was written there, or why none could be."""
 
 
-def examination(facility: NerscFacility, work: Place, folders: Sequence[str]) -> JobSpec:
+def examination(facility: FacilityRules, work: Place, folders: Sequence[str]) -> JobSpec:
     """The job: one core for some seconds, in the queue that reconstructions use."""
-    body = fill(TEMPLATE.read_text("utf-8"), {"umask": work.umask, "image": facility.image, "folders": tuple(folders)})
-    resources = facility.slurm.model_copy(
-        update={"nodes": 1, "cpus_per_task": 1, "exclusive": False, "time_limit": _TIME_LIMIT}
-    )
+    values: dict[str, str | tuple[str, ...]] = {
+        "umask": work.umask,
+        "image": facility.program.image or "",
+        "environment": str(facility.program.environment or ""),
+        "launch": launch(facility),
+        "folders": tuple(folders),
+    }
+    body = fill(TEMPLATE.read_text("utf-8"), values)
+    small: dict[str, Any] = {"cpus_per_task": 1, "time_limit": _TIME_LIMIT}
+    if isinstance(facility.resources, SlurmResources):
+        small |= {"nodes": 1, "exclusive": False}
+    resources = facility.resources.model_copy(update=small)
     return JobSpec("examination", (), work, body, resources, may_wait=MAY_WAIT)
 
 

@@ -1,6 +1,6 @@
 """From a facility's name to the client of its service.
 
-Belongs here: the table of kinds of facilities.
+Belongs here: the table of kinds of facilities, and what each kind needs of a deployment.
 Does not: what they do.
 """
 
@@ -8,9 +8,12 @@ from datetime import timedelta
 
 from beamlines.config import Beamline
 from beamlines.deployment import Deployment
+from beamlines.facilities import FacilityRules, SuperfacilityRules
 from resources.clock import Clock
 from resources.facilities import Facility
-from resources.facilities.nersc import Nersc
+from resources.facilities.batch import BatchFacility
+from resources.facilities.nersc import NerscJobs
+from resources.facilities.service import Files, JobService
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Gate
 from resources.remote import Patience, Remote
@@ -26,22 +29,27 @@ def make_facility(
     """
     if name not in beamline.facilities:
         raise ValueError(f"{beamline.name} has no facility {name!r}: there are {sorted(beamline.facilities)}")
-    if deployment.superfacility is None:
-        raise ValueError(
-            f"facility {name!r} needs the section 'superfacility' (api_url, token_url, key_file) in the file of "
-            f"deployment {deployment.name!r}, which has {sorted(deployment.model_fields_set)}"
-        )
-    timing = deployment.timing
-    return Nersc(
-        name,
-        Superfacility(deployment.superfacility, beamline.facilities[name].machine, clock),
-        remote,
-        clock,
-        gate,
-        Patience(
-            first_poll=timedelta(seconds=timing.poll_first_s),
-            longest_poll=timedelta(seconds=timing.poll_longest_s),
-            deadline=timedelta(seconds=timing.queue_deadline_s),
-        ),
-        beamline.facilities[name].slurm.logs,
+    rules, timing = beamline.facilities[name], deployment.timing
+    service, files = _service(name, rules, deployment, clock)
+    patience = Patience(
+        first_poll=timedelta(seconds=timing.poll_first_s),
+        longest_poll=timedelta(seconds=timing.poll_longest_s),
+        deadline=timedelta(seconds=timing.queue_deadline_s),
+    )
+    return BatchFacility(name, service, files, remote, clock, gate, patience, rules.resources.logs)
+
+
+def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clock) -> tuple[JobService, Files]:
+    if isinstance(rules, SuperfacilityRules):
+        if deployment.superfacility is None:
+            raise _missing(name, deployment, "superfacility", "api_url, token_url, key_file")
+        api = Superfacility(deployment.superfacility, rules.machine, clock)
+        return NerscJobs(api), api
+    raise ValueError(f"facility {name!r} is of kind {rules.kind!r}, for which nothing is written yet")
+
+
+def _missing(name: str, deployment: Deployment, section: str, keys: str) -> ValueError:
+    return ValueError(
+        f"facility {name!r} needs the section '{section}' ({keys}) in the file of deployment {deployment.name!r}, "
+        f"which has {sorted(deployment.model_fields_set)}"
     )

@@ -1,94 +1,37 @@
-"""NERSC as a facility: Slurm jobs through the Superfacility API, believed by what they leave behind.
+"""NERSC's jobs: Slurm through the Superfacility API.
 
-Belongs here: submitting, finding, judging and reading jobs there.
-Does not: HTTP and credentials (superfacility), Slurm's texts (slurm), what a job does (reconstruction).
+Belongs here: asking Slurm's two tables for jobs, and submitting to it, over that API.
+Does not: HTTP and credentials (superfacility), Slurm's texts (slurm), what a job's end means (batch).
 """
 
-import hashlib
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
-from typing import Any
 
-from beamlines.layout import Artifact
-from beamlines.manifest import Manifest, ManifestError
-from resources.clock import Clock
-from resources.errors import WorkFailedError
-from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
-from resources.facilities.evidence import last_words, step_seconds, tail
-from resources.facilities.paths import askable, is_askable
+from resources.facilities.job import JobSpec
+from resources.facilities.service import FacilityState, Health, JobSeen
 from resources.facilities.slurm import (
     MAY_COME_BACK,
-    NO_FAULT_OF_THE_JOB,
     SlurmRow,
     format_time,
     log_paths,
     parse_row,
     render_script,
+    slurm_of,
 )
 from resources.facilities.superfacility import Superfacility
-from resources.gate import Gate
-from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
-from resources.work import Record, WorkKey
+from resources.remote import TERMINAL
 
-MANIFEST_LIMIT_BYTES = 8 * 1024**2
-"""The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
-LOG_LIMIT_BYTES = 8 * 1024**2
 KEY_LIVES = timedelta(days=2)
 """Of a client that may submit jobs."""
 CLOCKS_MAY_DIFFER = timedelta(hours=1)
 
 
-class Nersc:
-    """The facility. It keeps one session with the API; ``close`` it."""
+class NerscJobs:
+    """A JobService over one session with the API."""
 
-    def __init__(
-        self,
-        name: str,
-        api: Superfacility,
-        remote: Remote,
-        clock: Clock,
-        gate: Gate,
-        patience: Patience,
-        logs: PurePosixPath,
-    ) -> None:
-        """``patience.deadline`` is for the queue: each job's own time limit comes on top."""
-        self.name = name
+    def __init__(self, api: Superfacility) -> None:
         self._api = api
-        self._remote = remote
-        self._clock = clock
-        self._gate = gate
-        self._patience = patience
-        self._logs = logs
-
-    # -- the whole way -------------------------------------------------------------------------------------------
-
-    def run(self, job: JobSpec, key: WorkKey, pulse: Pulse) -> JobResult:
-        return self.finish(self.begin(job, key), pulse)
-
-    def begin(self, job: JobSpec, key: WorkKey) -> Attempt:
-        for scan in job.scans:
-            self._gate.check(scan, job.place)
-        work = _Work(self, self._clock, job)
-        may_wait = self._patience.deadline if job.may_wait is None else job.may_wait
-        deadline = may_wait + job.resources.time_limit
-        patience = Patience(self._patience.first_poll, self._patience.longest_poll, deadline, self._patience.appear)
-        return self._remote.begin(work, key, patience, intact=work.is_intact)
-
-    def finish(self, attempt: Attempt, pulse: Pulse) -> JobResult:
-        record = self._remote.finish(attempt, pulse)
-        assert isinstance(attempt.work, _Work)  # noqa: S101 - begin made it
-        manifests = attempt.work.manifests_of(record)
-        return JobResult.from_evidence(record.evidence or {}, manifests, reused=attempt.reused)
-
-    # -- single calls --------------------------------------------------------------------------------------------
 
     def submit(self, job: JobSpec, name: str) -> str:
-        self.permit(job)
-        return self.submit_permitted(job, name)
-
-    def submit_permitted(self, job: JobSpec, name: str) -> str:
-        """The same, where ``permit`` was asked just before."""
         return self._api.submit(render_script(job, name))
 
     def find(self, name: str, *, since: datetime) -> str | None:
@@ -98,203 +41,42 @@ class Nersc:
         ids = [row.job_id for row in rows if row.name == name]
         return min(ids, key=lambda job_id: (len(job_id), job_id), default=None)
 
-    def status(self, job_id: str) -> RemoteStatus:
-        row = self._row(job_id)
-        return RemoteStatus(row.job_state, row.words, self._evidence(row))
-
-    def cancel(self, job_id: str) -> None:
-        self._api.cancel(job_id)
-
-    def log(self, path: str, *, tail_lines: int) -> str:
-        return tail(self._text(path), tail_lines)
-
-    def read(self, path: str, *, limit_bytes: int) -> bytes:
-        return self._api.read(askable(path, self._logs), limit_bytes=limit_bytes)
-
-    def state(self) -> str:
-        return self._api.state()
-
-    def credentials_until(self) -> datetime:
-        return self._api.key_made_at() + KEY_LIVES
-
-    def close(self) -> None:
-        self._api.close()
-
-    def permit(self, job: JobSpec) -> None:
-        for scan in job.scans:
-            self._gate.check_now(scan, job.place)
-
-    # -- judging -------------------------------------------------------------------------------------------------
-
-    def judge(self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest]) -> RemoteStatus:
-        """How a job stands; once it has ended also what its log says and, of a success, what it left behind.
-
-        Believable manifests are put into ``manifests``. A success without them is a failure.
-        """
-        row = self._row(job_id)
-        evidence = self._evidence(row)
-        if row.job_state not in TERMINAL:
-            return RemoteStatus(row.job_state, row.words, evidence)
-        logs = log_paths(job.resources, row.name, row.job_id)
-        stdout, stderr = (self._text_or_nothing(path) for path in logs)
-        evidence |= {
-            "logs": list(logs),
-            "stage_seconds": step_seconds(stdout),
-            "log_tail": "\n".join(part for part in (tail(stdout), tail(stderr)) if part),
-        }
-        if row.job_state is not JobState.COMPLETED:
-            words = last_words(stderr)
-            evidence["interrupted"] = row.state in NO_FAULT_OF_THE_JOB
-            return RemoteStatus(row.job_state, f"{row.words}: {words}" if words else row.words, evidence)
-        try:
-            digests = self.believe(job, manifests)
-        except _UnbelievableError as error:
-            return RemoteStatus(JobState.FAILED, f"{row.words} by Slurm, but {error}", evidence)
-        return RemoteStatus(JobState.COMPLETED, row.words, {**evidence, "manifest_sha256": digests})
-
-    def lies_complete(self, job: JobSpec, record: Record, manifests: dict[Artifact, Manifest]) -> bool:
-        """Whether a former success still lies there: the same manifests, and beside them, by one listing of each
-        product, every top-level file with its size and every top-level folder. Contents are not read (resources.proof).
-        """
-        try:
-            digests = self.believe(job, manifests)
-        except _UnbelievableError:
-            return False
-        recorded = (record.evidence or {}).get("manifest_sha256") or {}
-        if any(recorded.get(artifact) != digest for artifact, digest in digests.items()):
-            return False
-        return all(self._is_listed(output, manifests[output.artifact]) for output in job.outputs)
-
-    def believe(self, job: JobSpec, manifests: dict[Artifact, Manifest]) -> dict[str, str]:
-        """Read the manifests beside the outputs into ``manifests``; the SHA-256 of each manifest by its artifact."""
-        digests: dict[str, str] = {}
-        for output in job.outputs:
-            path = output.manifest.posix
-            try:
-                content = self.read(path, limit_bytes=MANIFEST_LIMIT_BYTES)
-                manifest = Manifest.parse(content, source=path)
-            except (FileNotFoundError, FileTooLargeError, ManifestError) as error:
-                raise _UnbelievableError(f"its {output.artifact} is not there in full: {error}") from error
-            _refuse_other(manifest, output)
-            manifests[output.artifact] = manifest
-            digests[str(output.artifact)] = hashlib.sha256(content).hexdigest()
-        return digests
-
-    def _is_listed(self, output: Output, manifest: Manifest) -> bool:
-        if not is_askable(output.product.posix):
-            return False  # a new job looks itself: the program leaves what is intact as it is
-        try:
-            entries = {entry.name: entry for entry in self._api.list(output.product.posix)}
-        except FileNotFoundError:
-            return False
-        for file in manifest.files:
-            top, inside, _ = file.path.partition("/")
-            entry = entries.get(top)
-            if entry is None or entry.is_folder != bool(inside) or (not inside and entry.size_bytes != file.bytes):
-                return False
-        return True
-
-    # -- reading -------------------------------------------------------------------------------------------------
-
-    def _row(self, job_id: str) -> SlurmRow:
+    def job(self, job_id: str) -> JobSeen:
         recorded = self._rows(accounting=True, jobid=job_id)
         if not recorded or recorded[0].state in MAY_COME_BACK:
             queued = self._rows(accounting=False, jobid=job_id)
             if queued and (not recorded or queued[0].job_state not in TERMINAL):
-                return queued[0]
+                return queued[0].seen
         if not recorded:
             raise LookupError(f"Job not found: {job_id}")
-        return recorded[0]
+        return recorded[0].seen
+
+    def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
+        recorded = self._rows(accounting=True, starttime=format_time(since - CLOCKS_MAY_DIFFER))
+        queued = self._rows(accounting=False)
+        rows = {row.job_id: row for row in (*queued, *recorded)}
+        # A job that was queued again is shown by accounting as it ended before.
+        rows |= {row.job_id: row for row in queued if rows[row.job_id].state in MAY_COME_BACK}
+        return [row.seen for row in rows.values() if row.name.startswith(prefix)]
+
+    def cancel(self, job_id: str) -> None:
+        self._api.cancel(job_id)
+
+    def log_paths(self, job: JobSpec, seen: JobSeen) -> tuple[str, str]:
+        return log_paths(slurm_of(job), seen.name, seen.job_id)
+
+    def state(self) -> FacilityState:
+        word, _, why = self._api.state().partition(": ")
+        return FacilityState(Health(word) if word in set(Health) else Health.OTHER, why)
+
+    def credentials_until(self) -> datetime | None:
+        return self._api.key_made_at() + KEY_LIVES
+
+    def close(self) -> None:
+        self._api.close()
 
     def _rows(self, *, accounting: bool, **options: str) -> list[SlurmRow]:
         rows = [parse_row(row) for row in self._api.jobs(accounting=accounting, **options)]
         # What the service does with an option is its affair: only what was asked for is taken.
         wanted = options.get("jobid")
         return [row for row in rows if wanted is None or row.job_id == wanted]
-
-    def _evidence(self, row: SlurmRow) -> dict[str, Any]:
-        return {
-            "facility": self.name,
-            "job_id": row.job_id,
-            "name": row.name,
-            "state": row.state,
-            "exit_code": row.exit_code,
-            "submitted": row.submitted and row.submitted.isoformat(),
-            "started": row.started and row.started.isoformat(),
-            "ended": row.ended and row.ended.isoformat(),
-            "queue_seconds": seconds_between(row.submitted, row.started),
-            "job_seconds": seconds_between(row.started, row.ended),
-            "nodes": list(row.nodes),
-        }
-
-    def _text(self, path: str) -> str:
-        return self.read(path, limit_bytes=LOG_LIMIT_BYTES).decode("utf-8", "backslashreplace")
-
-    def _text_or_nothing(self, path: str) -> str:
-        # A job that never started has no log; one that wrote too much is judged without it.
-        try:
-            return self._text(path)
-        except (FileNotFoundError, FileTooLargeError) as error:
-            return f"(no log: {error})"
-
-
-class _UnbelievableError(Exception):
-    """A success that left nothing believable behind."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """One job, as resources.remote carries it through."""
-
-    facility: Nersc
-    clock: Clock
-    job: JobSpec
-    manifests: dict[Artifact, Manifest] = field(default_factory=dict)
-
-    def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
-        return {"since": self.clock.now().isoformat()}
-
-    def find(self, name: str, intent: dict[str, Any]) -> str | None:
-        return self.facility.find(name, since=datetime.fromisoformat(intent["since"]))
-
-    def permit(self) -> None:
-        self.facility.permit(self.job)
-
-    def submit(self, name: str, intent: dict[str, Any]) -> str:  # noqa: ARG002
-        return self.facility.submit_permitted(self.job, name)
-
-    def status(self, handle: str) -> RemoteStatus:
-        return self.facility.judge(self.job, handle, self.manifests)
-
-    def cancel(self, handle: str) -> None:
-        self.facility.cancel(handle)
-
-    def describe(self) -> str:
-        return f"the job at {self.facility.name} ({self.job.label})"
-
-    def is_intact(self, record: Record) -> bool:
-        return self.facility.lies_complete(self.job, record, self.manifests)
-
-    def manifests_of(self, record: Record) -> dict[Artifact, Manifest]:
-        """The manifests, read now where another worker saw the job end."""
-        if len(self.manifests) < len(self.job.outputs):
-            try:
-                self.facility.believe(self.job, self.manifests)
-            except _UnbelievableError as error:
-                raise WorkFailedError(
-                    seen=f"{self.describe()} succeeded ({record.handle}), but {error}",
-                    meaning="its result has been changed or removed since",
-                    remedy="run it again: what is missing is made again",
-                ) from error
-        return self.manifests
-
-
-def _refuse_other(manifest: Manifest, output: Output) -> None:
-    if manifest.artifact != output.artifact:
-        raise _UnbelievableError(f"the manifest of its {output.artifact} is one of a {manifest.artifact}")
-    if manifest.program.version != output.program_version:
-        made_by = f"{manifest.program.name} {manifest.program.version}"
-        raise _UnbelievableError(f"its {output.artifact} was made by {made_by}, not version {output.program_version}")
-    told = manifest.input.sha256 if manifest.input else None
-    if None not in (told, output.raw_sha256) and told != output.raw_sha256:
-        raise _UnbelievableError(f"its {output.artifact} was made from a raw file of SHA-256 {told}")

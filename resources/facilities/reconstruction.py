@@ -10,7 +10,8 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from beamlines.config import Beamline, NerscFacility
+from beamlines.config import Beamline
+from beamlines.facilities import FacilityRules, SlurmResources
 from beamlines.layout import Artifact, Copy
 from beamlines.places import Location, Place, Store
 from beamlines.scans import PartitionKey
@@ -44,7 +45,7 @@ class ReconstructionJob:
     """One scan to be worked on at one facility. Raises InvalidJobError for values that no job can have."""
 
     key: PartitionKey
-    facility: NerscFacility
+    facility: FacilityRules
     steps: tuple[Step, ...]
     source: Copy
     """The durable raw copy that is staged."""
@@ -101,7 +102,7 @@ class ReconstructionJob:
             scans=(self.key.scan,),
             place=self.raw.place,
             body=fill(_template(), self._values()),
-            resources=self.facility.slurm,
+            resources=self.facility.resources,
             outputs=tuple(self._output(MAKES[step]) for step in self.steps if step in MAKES),
         )
 
@@ -111,12 +112,13 @@ class ReconstructionJob:
             artifact=artifact,
             product=copy.location(self.key),
             manifest=copy.manifest(self.key),
-            program_version=self.facility.program_version,
+            program_version=self.facility.program.version,
             raw_sha256=self.raw_sha256,
         )
 
     def _values(self) -> dict[str, str | tuple[str, ...]]:
         raw, tiff, zarr = (copy.location(self.key) for copy in (self.raw, self.tiff, self.zarr))
+        program = self.facility.program
         return {
             "steps": self.steps,
             "source": self.source.location(self.key).posix,
@@ -127,19 +129,36 @@ class ReconstructionJob:
             "results_folder": _folder(tiff),
             "raw_root": str(_root(raw.place, Store.RAW)),
             "results_root": str(_root(tiff.place, Store.RESULTS)),
-            "container_raw": _in_container(raw, Store.RAW),
-            "container_tiff": _in_container(tiff, Store.RESULTS),
-            "container_zarr": _in_container(zarr, Store.RESULTS),
+            "program_raw": self._seen_by_the_program(raw, Store.RAW),
+            "program_tiff": self._seen_by_the_program(tiff, Store.RESULTS),
+            "program_zarr": self._seen_by_the_program(zarr, Store.RESULTS),
             "settings": self.settings,
-            "image": self.facility.image,
-            "program_version": self.facility.program_version,
+            "image": program.image or "",
+            "environment": str(program.environment or ""),
+            "program_version": program.version,
+            "launch": launch(self.facility),
             "umask": self.raw.place.umask,
             "dir_mode": self.raw.place.dir_mode,
             "file_mode": self.raw.place.file_mode,
             "group": self.raw.place.group or "",
-            "cpus": str(self.facility.slurm.cpus_per_task),
             "check": "check_program" if any(step in MAKES for step in self.steps) else "true",
         }
+
+    def _seen_by_the_program(self, location: Location, store: Store) -> str:
+        """In an image the script mounts a store as ``/raw`` or ``/results``."""
+        if self.facility.program.image is None:
+            return location.posix
+        return str(PurePosixPath("/", store) / location.path.relative_to(location.place.stores[store]))
+
+
+def launch(facility: FacilityRules) -> tuple[str, ...]:
+    """The words with which a job starts a program on its node."""
+    resources = facility.resources
+    return (
+        ("srun", "--ntasks=1", f"--cpus-per-task={resources.cpus_per_task}")
+        if isinstance(resources, SlurmResources)
+        else ()
+    )
 
 
 def render_slurm_script(job: ReconstructionJob, name: str) -> str:
@@ -158,8 +177,3 @@ def _root(place: Place, store: Store) -> PurePosixPath:
 
 def _folder(location: Location) -> str:
     return str(PurePosixPath(location.posix).parent)
-
-
-def _in_container(location: Location, store: Store) -> str:
-    """Where the script mounts a store: ``/raw`` and ``/results``."""
-    return str(PurePosixPath("/", store) / location.path.relative_to(location.place.stores[store]))

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from resources.facilities import JobSpec
+from resources.facilities.job import JobSpec
 from resources.remote import JobState
 
 
@@ -68,6 +68,11 @@ class FacilityState:
     health: Health
     why: str = ""
     outages: tuple[Outage, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """How it is, in words."""
+        return f"{self.health}: {self.why}" if self.why and self.health is not Health.ACTIVE else str(self.health)
 
 
 class JobService(Protocol):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from beamlines.config import SlurmJob
-from resources.facilities import JobSpec
+from beamlines.facilities import SlurmResources
+from resources.facilities.job import JobSpec
 from resources.facilities.paths import askable, is_askable
+from resources.facilities.service import JobSeen
 from resources.remote import JobState
 
 ZONE = ZoneInfo("America/Los_Angeles")
@@ -89,15 +90,39 @@ class SlurmRow:
             return self.state
         return f"{self.state}, signal {self.signal}" if self.signal else f"{self.state}, exit code {self.exit_code}"
 
+    @property
+    def seen(self) -> JobSeen:
+        """The job as every facility's are seen."""
+        return JobSeen(
+            job_id=self.job_id,
+            name=self.name,
+            state=self.state,
+            job_state=self.job_state,
+            words=self.words,
+            exit_code=self.exit_code,
+            submitted=self.submitted,
+            started=self.started,
+            ended=self.ended,
+            nodes=self.nodes,
+            interrupted=self.state in NO_FAULT_OF_THE_JOB,
+        )
+
+
+def slurm_of(spec: JobSpec) -> SlurmResources:
+    """What a job asks of Slurm. Raises ValueError for one that was made for another kind of facility."""
+    if not isinstance(spec.resources, SlurmResources):
+        raise ValueError(f"{spec.label} asks for {type(spec.resources).__name__}: Slurm wants an account and a queue")
+    return spec.resources
+
 
 def render_script(spec: JobSpec, name: str) -> str:
     """The whole batch script. Every ``#SBATCH`` line starts at column 0: Slurm ignores an indented one silently."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no job name: 1 to 64 of a-z, 0-9 and '-'")
-    return f"#!/bin/bash\n{_head(spec.resources, name)}\n{spec.body}{_links(spec)}"
+    return f"#!/bin/bash\n{_head(slurm_of(spec), name)}\n{spec.body}{_links(spec)}"
 
 
-def log_paths(resources: SlurmJob, name: str, job_id: str) -> tuple[str, str]:
+def log_paths(resources: SlurmResources, name: str, job_id: str) -> tuple[str, str]:
     """Where the job's standard output and standard error lie."""
     return f"{resources.logs}/{name}_{job_id}.out", f"{resources.logs}/{name}_{job_id}.err"
 
@@ -157,11 +182,11 @@ def fill(template: str, values: Mapping[str, str | tuple[str, ...]]) -> str:
     return _PLACEHOLDER.sub(lambda match: words[match[1]], template)
 
 
-def _head(resources: SlurmJob, name: str) -> str:
+def _head(resources: SlurmResources, name: str) -> str:
     options = [
         f"-q {resources.queue}",
         f"-A {resources.account}",
-        f"-C {quote(resources.constraint)}",
+        *([f"-C {quote(resources.constraint)}"] if resources.constraint else []),
         f"-N {resources.nodes}",
         "--ntasks-per-node=1",
         f"--cpus-per-task={resources.cpus_per_task}",

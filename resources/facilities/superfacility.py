@@ -14,7 +14,6 @@ import os
 import stat
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,9 @@ from urllib.parse import quote
 from beamlines.deployment import SuperfacilityService
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
-from resources.facilities import FileTooLargeError
+from resources.facilities.job import FileTooLargeError
 from resources.facilities.paths import in_url
+from resources.facilities.service import Entry
 
 if TYPE_CHECKING:
     from sfapi_client import Client
@@ -44,15 +44,6 @@ _CONTROLLER_AWAY = ("unable to contact", "socket timed out", "connection refused
 
 class _NotAcceptedError(Exception):
     """The token, or the client, is not accepted (any more)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a listing."""
-
-    name: str
-    size_bytes: int
-    is_folder: bool
 
 
 class Superfacility:

@@ -72,10 +72,15 @@ def collection(platform: Platform, place: str) -> str:
 
 
 @pytest.fixture
-def with_facility(platform: Platform) -> Any:
-    """The platform with another entry for its facility."""
+def with_program(platform: Platform) -> Any:
+    """The platform with another program at its facility."""
     facility = platform.settings.beamline.facilities["nersc"]
-    return lambda **changes: platform.but(facilities={"nersc": facility.model_copy(update=changes)})
+
+    def but(**changes: Any) -> Platform:
+        program = facility.program.model_copy(update=changes)
+        return platform.but(facilities={"nersc": facility.model_copy(update={"program": program})})
+
+    return but
 
 
 @pytest.fixture
@@ -254,19 +259,19 @@ def test_a_machine_that_is_not_active_is_a_warning_in_its_services_own_words(pla
     assert (warning.verdict, warning.seen) == (Verdict.WARNING, "degraded: Slow file system")
 
 
-def test_an_image_that_is_not_there_is_named_with_how_to_get_it(with_facility: Any) -> None:
-    faults = wrong(machines(with_facility(image="nosuch/image:1")))
+def test_an_image_that_is_not_there_is_named_with_how_to_get_it(with_program: Any) -> None:
+    faults = wrong(machines(with_program(image="nosuch/image:1")))
     assert set(faults) == {"nersc image", "nersc program"}
     assert "podman-hpc pull nosuch/image:1" in faults["nersc image"].remedy
 
 
 @pytest.mark.parametrize(("found", "verdict"), [("sha256:aa", Verdict.FINE), ("sha256:bb", Verdict.FAULT)])
-def test_a_pinned_image_must_be_the_one_that_is_there(with_facility: Any, found: str, verdict: Verdict) -> None:
-    platform = with_facility(image="example/image@sha256:aa")
+def test_a_pinned_image_must_be_the_one_that_is_there(with_program: Any, found: str, verdict: Verdict) -> None:
+    platform = with_program(image="example/image@sha256:aa")
     with made(platform) as parts:
         look = MachineLook(platform.settings.beamline, parts.facilities, parts.clock, lambda *_: None, whose())
-        rules = platform.settings.beamline.facilities["nersc"]
-        image = look._image(parts.facilities["nersc"], rules, Found(found, "1", ()))
+        pinned = str(platform.settings.beamline.facilities["nersc"].program.image)
+        image = look._image(parts.facilities["nersc"], pinned, Found(found, "1", ()))
     assert image.verdict is verdict
 
 
@@ -276,8 +281,8 @@ def test_a_service_that_does_not_answer_is_for_those_who_run_it(platform: Platfo
     assert (fault.verdict, fault.who) == (Verdict.FAULT, "NERSC, help.nersc.gov")
 
 
-def test_another_program_than_the_configured_one_is_a_fault(with_facility: Any) -> None:
-    faults = wrong(machines(with_facility(program_version="9.9.9")))
+def test_another_program_than_the_configured_one_is_a_fault(with_program: Any) -> None:
+    faults = wrong(machines(with_program(version="9.9.9")))
     assert set(faults) == {"nersc program"}
     assert "9.9.9" in faults["nersc program"].seen
 

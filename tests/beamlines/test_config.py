@@ -80,7 +80,7 @@ def test_only_the_beamlines_own_machines_are_on_site() -> None:
 
 
 def test_jobs_at_nersc_ask_slurm_for_what_the_beamline_always_asked() -> None:
-    slurm = beamline().facilities["nersc"].slurm
+    slurm = beamline().facilities["nersc"].resources
     assert (slurm.queue, slurm.account, slurm.constraint, slurm.nodes) == ("realtime", "als", "cpu", 1)
     assert (slurm.cpus_per_task, slurm.time_limit.total_seconds(), slurm.exclusive) == (64, 900, True)
     assert str(slurm.logs) == f"{PSCRATCH}/tomo_recon_logs"
@@ -100,7 +100,7 @@ def test_in_the_twin_every_path_lies_in_its_state_folder_and_collections_keep_th
         assert place.posix_root.as_posix().endswith(stated.places[name].posix_root.as_posix())
         assert place.posix_root != place.collection_root
         assert place.collection_root == stated.places[name].collection_root
-    assert applied.facilities["nersc"].slurm.logs.is_relative_to("/state/world/nersc")
+    assert applied.facilities["nersc"].resources.logs.is_relative_to("/state/world/nersc")
 
 
 def test_a_mount_is_another_name_of_the_same_folder() -> None:

@@ -21,7 +21,8 @@ from beamlines.testing import scan_ids
 from resources.database import IN_MEMORY, Database, remote_work, scans
 from resources.errors import NotAllowedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities import JobSpec
-from resources.facilities.nersc import Nersc
+from resources.facilities.batch import BatchFacility
+from resources.facilities.nersc import NerscJobs
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus, NotFoundError
@@ -271,8 +272,9 @@ class House:
             transfer = Transfer(self.globus, remote, ledger, gate, self.clock, QUICK)
             transfer.begin(CopyRequest(scan, (Item(source, there),), "x"), key)
             return
-        slurm = self.beamline.facilities["nersc"].slurm
-        nersc = Nersc("nersc", self.machine, remote, self.clock, gate, QUICK, slurm.logs)
+        slurm = self.beamline.facilities["nersc"].resources
+        jobs = NerscJobs(self.machine)
+        nersc = BatchFacility("nersc", jobs, self.machine, remote, self.clock, gate, QUICK, slurm.logs)
         job = JobSpec("a job", (scan,), self.beamline.places["pscratch"], "true\n", slurm)
         if door == "job":
             nersc.begin(job, key)

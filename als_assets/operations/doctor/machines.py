@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from als_assets.operations.findings import Finding, Verdict, fault
-from beamlines.config import Beamline, NerscFacility
+from beamlines.config import Beamline
+from beamlines.facilities import FacilityRules, SlurmResources
 from beamlines.places import Place, Store
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, PlatformError
 from resources.facilities import Facility
 from resources.facilities.examination import MAY_WAIT, Found, examination, read_found
+from resources.facilities.service import Health
 from resources.remote import Pulse
 from resources.responsible import OPERATORS
 from resources.work import WorkKey
@@ -49,17 +51,19 @@ class MachineLook:
         except PlatformError as error:
             yield fault(facility.name, "service", error, _who(error, work))
             return
-        if state == "active":
-            yield Finding(facility.name, "service", Verdict.FINE, state)
+        if state.health is Health.ACTIVE:
+            yield Finding(facility.name, "service", Verdict.FINE, state.said)
         else:
             remedy = "wait, or switch the branch's router off until it is back"
-            yield Finding(facility.name, "service", Verdict.WARNING, state, work.run_by, remedy)
+            yield Finding(facility.name, "service", Verdict.WARNING, state.said, work.run_by, remedy)
 
     def _key(self, facility: Facility) -> Finding:
         try:
             until = facility.credentials_until()
         except PlatformError as error:
             return fault(facility.name, "key", error, OPERATORS)
+        if until is None:
+            return Finding(facility.name, "key", Verdict.FINE, "its credentials do not end")
         left = until - self.clock.now()
         remedy = "make a new client at the facility and put its key where the old one is; nothing has to be restarted"
         if left <= timedelta():
@@ -70,11 +74,11 @@ class MachineLook:
             return Finding(facility.name, "key", Verdict.WARNING, seen, OPERATORS, remedy)
         return Finding(facility.name, "key", Verdict.FINE, seen)
 
-    def _job(self, facility: Facility, rules: NerscFacility, work: Place) -> Iterator[Finding]:
+    def _job(self, facility: Facility, rules: FacilityRules, work: Place) -> Iterator[Finding]:
         folders = {
             "raw": str(work.posix_root / work.stores[Store.RAW]),
             "results": str(work.posix_root / work.stores[Store.RESULTS]),
-            "logs": str(rules.slurm.logs),
+            "logs": str(rules.resources.logs),
         }
         key = WorkKey(f"{self.beamline.name}/doctor#job {facility.name}", self.whose, "", self.whose)
         try:
@@ -87,29 +91,32 @@ class MachineLook:
             remedy = "look at the mode and owner of the logs' folder"
             yield Finding(facility.name, "log", Verdict.FAULT, str(error), work.run_by, remedy)
             return
-        seen = f"a small job waited {result.queue_seconds or 0:.0f} s in {rules.slurm.queue} (at most {MAY_WAIT})"
+        queue = f" in {rules.resources.queue}" if isinstance(rules.resources, SlurmResources) else ""
+        seen = f"a small job waited {result.queue_seconds or 0:.0f} s{queue} (at most {MAY_WAIT})"
         yield Finding(facility.name, "queue", Verdict.FINE, seen)
         found = read_found(log, len(folders))
-        yield self._image(facility, rules, found)
+        if rules.program.image is not None:
+            yield self._image(facility, rules.program.image, found)
         yield self._program(facility, rules, found)
         for (name, folder), mode in zip(folders.items(), found.folders, strict=True):
             yield _folder(facility, work, f"jobs, {name}", folder, mode)
 
-    def _image(self, facility: Facility, rules: NerscFacility, found: Found) -> Finding:
+    def _image(self, facility: Facility, image: str, found: Found) -> Finding:
         if not found.digest.startswith("sha256:"):
-            remedy = f"pull it there: podman-hpc pull {rules.image}"
-            return Finding(facility.name, "image", Verdict.FAULT, f"{rules.image}: {found.digest}", OPERATORS, remedy)
-        _, pinned, digest = rules.image.partition("@")
+            remedy = f"pull it there: podman-hpc pull {image}"
+            return Finding(facility.name, "image", Verdict.FAULT, f"{image}: {found.digest}", OPERATORS, remedy)
+        _, pinned, digest = image.partition("@")
         if pinned and digest != found.digest:
-            seen = f"{rules.image} is {found.digest} there"
+            seen = f"{image} is {found.digest} there"
             return Finding(facility.name, "image", Verdict.FAULT, seen, OPERATORS, "pull the pinned one there")
-        return Finding(facility.name, "image", Verdict.FINE, f"{rules.image} is {found.digest[:19]}...")
+        return Finding(facility.name, "image", Verdict.FINE, f"{image} is {found.digest[:19]}...")
 
-    def _program(self, facility: Facility, rules: NerscFacility, found: Found) -> Finding:
-        if found.version == rules.program_version:
+    def _program(self, facility: Facility, rules: FacilityRules, found: Found) -> Finding:
+        program = rules.program
+        if found.version == program.version:
             return Finding(facility.name, "program", Verdict.FINE, f"version {found.version}")
-        seen = f"the image holds version {found.version!r}, and {rules.program_version} is configured"
-        remedy = "build and push the image anew, or mend program_version: every job would end at once"
+        seen = f"version {found.version!r} is in {program.said}, and {program.version} is configured"
+        remedy = "build it anew there, or mend program.version: every job would end at once"
         return Finding(facility.name, "program", Verdict.FAULT, seen, OPERATORS, remedy)
 
 

@@ -41,7 +41,7 @@ PROJECT = Path(__file__).parents[3]
 def small(bench, body="echo done", outputs=()):
     """A job of a fraction of a second."""
     scan = bench.scan("small/a.h5")
-    resources = bench.beamline.facilities["nersc"].slurm
+    resources = bench.beamline.facilities["nersc"].resources
     return JobSpec("small", (scan,), bench.beamline.places["pscratch"], f"{body}\n", resources, outputs)
 
 
@@ -278,7 +278,7 @@ def test_a_restricted_scan_is_refused_before_anything_is_sent(bench):
 
 def test_a_success_without_its_manifest_is_a_failure(bench):
     spec = leaving(bench, "without", manifest())
-    with pytest.raises(WorkFailedError, match="COMPLETED by Slurm, but its tiff is not there in full"):
+    with pytest.raises(WorkFailedError, match="COMPLETED at nersc, but its tiff is not there in full"):
         run(bench, replace(spec, body="true\n"))
 
 

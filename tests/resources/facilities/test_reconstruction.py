@@ -62,7 +62,7 @@ def test_no_user_text_is_in_what_slurm_reads(production):
 def test_a_label_has_its_own_results_and_the_same_raw_file(production):
     plain, labelled = (render_slurm_script(job_for(production, label=label), "als-0-1") for label in (None, "butter"))
     differing = [line for line in labelled.splitlines() if line not in plain.splitlines()]
-    assert [line.partition("=")[0] for line in differing] == ["CONTAINER_TIFF", "CONTAINER_ZARR"]
+    assert [line.partition("=")[0] for line in differing] == ["PROGRAM_TIFF", "PROGRAM_ZARR"]
 
 
 @pytest.mark.parametrize(
@@ -110,18 +110,25 @@ def test_a_damaged_scan_fails_with_the_programs_own_message(bench):
         bench.run(job)
 
 
+def with_program(job, **changes):
+    program = job.facility.program.model_copy(update=changes)
+    return job.facility.model_copy(update={"program": program})
+
+
 def test_another_version_in_the_image_is_refused_before_anything_is_staged(bench):
     job = bench.place_raw(f"{bench.name}/version.h5")
-    facility = job.facility.model_copy(update={"program_version": "9.9.9"})
-    with pytest.raises(WorkFailedError, match=r"exit code 3: error: .* holds version \S+ of the program, not 9\.9\.9"):
+    facility = with_program(job, version="9.9.9")
+    with pytest.raises(
+        WorkFailedError, match=r"exit code 3: error: version '\S+' of the program is in \S+, not 9\.9\.9"
+    ):
         bench.run(replace(job, facility=facility))
     assert not bench.local(Artifact.RAW, job.key).exists()
 
 
 def test_an_image_that_is_not_there_is_named(bench):
     job = bench.place_raw(f"{bench.name}/image.h5")
-    with pytest.raises(WorkFailedError, match="exit code 3: error: the image nosuch/image:1 does not run"):
-        bench.run(replace(job, facility=job.facility.model_copy(update={"image": "nosuch/image:1"})))
+    with pytest.raises(WorkFailedError, match="exit code 3: error: the program does not run: nosuch/image:1"):
+        bench.run(replace(job, facility=with_program(job, image="nosuch/image:1")))
 
 
 def staging(bench, name):

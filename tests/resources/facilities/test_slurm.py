@@ -40,7 +40,7 @@ def test_a_nul_character_is_refused():
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "a;b", "a" * 65])
 def test_a_name_that_could_be_anything_but_a_name_is_refused(name, bench):
-    resources = bench.beamline.facilities["nersc"].slurm
+    resources = bench.beamline.facilities["nersc"].resources
     with pytest.raises(ValueError, match="is no job name"):
         render_script(JobSpec("x", (), bench.beamline.places["pscratch"], "", resources), name)
 

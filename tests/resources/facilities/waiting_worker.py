@@ -25,7 +25,7 @@ spec = JobSpec(
     (ScanId("small/a.h5"),),
     settings.beamline.places["pscratch"],
     "echo done\n",
-    settings.beamline.facilities["nersc"].slurm,
+    settings.beamline.facilities["nersc"].resources,
 )
 attempt = facility.begin(spec, WorkKey("test", "killed", "", ""))
 print("waiting", flush=True)  # noqa: T201

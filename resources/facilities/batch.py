@@ -1,0 +1,273 @@
+"""A facility: jobs submitted once, waited for, and believed by what they leave behind.
+
+Belongs here: submitting, finding, judging and reading jobs, whatever service carries them out.
+Does not: any one service (nersc, ...), Slurm's texts (slurm), what a job does (reconstruction).
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from beamlines.layout import Artifact
+from beamlines.manifest import Manifest, ManifestError
+from resources.clock import Clock
+from resources.errors import WorkFailedError
+from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
+from resources.facilities.evidence import last_words, step_seconds, tail
+from resources.facilities.paths import askable, is_askable
+from resources.facilities.service import FacilityState, Files, JobSeen, JobService
+from resources.gate import Gate
+from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
+from resources.work import FACILITY, Record, WorkKey
+
+MANIFEST_LIMIT_BYTES = 8 * 1024**2
+"""The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
+LOG_LIMIT_BYTES = 8 * 1024**2
+
+
+class BatchFacility:
+    """The facility, over the service that runs its jobs and the one that shows its files; ``close`` it."""
+
+    def __init__(
+        self,
+        name: str,
+        service: JobService,
+        files: Files,
+        remote: Remote,
+        clock: Clock,
+        gate: Gate,
+        patience: Patience,
+        logs: PurePosixPath,
+    ) -> None:
+        """``patience.deadline`` is for the queue: each job's own time limit comes on top."""
+        self.name = name
+        self._service = service
+        self._files = files
+        self._remote = remote
+        self._clock = clock
+        self._gate = gate
+        self._patience = patience
+        self._logs = logs
+
+    # -- the whole way -------------------------------------------------------------------------------------------
+
+    def run(self, job: JobSpec, key: WorkKey, pulse: Pulse) -> JobResult:
+        return self.finish(self.begin(job, key), pulse)
+
+    def begin(self, job: JobSpec, key: WorkKey) -> Attempt:
+        for scan in job.scans:
+            self._gate.check(scan, job.place)
+        work = _Work(self, self._clock, job)
+        may_wait = self._patience.deadline if job.may_wait is None else job.may_wait
+        deadline = may_wait + job.resources.time_limit
+        patience = Patience(self._patience.first_poll, self._patience.longest_poll, deadline, self._patience.appear)
+        return self._remote.begin(work, key, patience, intact=work.is_intact)
+
+    def finish(self, attempt: Attempt, pulse: Pulse) -> JobResult:
+        record = self._remote.finish(attempt, pulse)
+        assert isinstance(attempt.work, _Work)  # noqa: S101 - begin made it
+        manifests = attempt.work.manifests_of(record)
+        return JobResult.from_evidence(record.evidence or {}, manifests, reused=attempt.reused)
+
+    # -- single calls --------------------------------------------------------------------------------------------
+
+    def submit(self, job: JobSpec, name: str) -> str:
+        self.permit(job)
+        return self.submit_permitted(job, name)
+
+    def submit_permitted(self, job: JobSpec, name: str) -> str:
+        """The same, where ``permit`` was asked just before."""
+        return self._service.submit(job, name)
+
+    def find(self, name: str, *, since: datetime) -> str | None:
+        return self._service.find(name, since=since)
+
+    def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
+        return self._service.jobs(prefix, since=since)
+
+    def status(self, job_id: str) -> RemoteStatus:
+        seen = self._service.job(job_id)
+        return RemoteStatus(seen.job_state, seen.words, self._evidence(seen))
+
+    def cancel(self, job_id: str) -> None:
+        self._service.cancel(job_id)
+
+    def log(self, path: str, *, tail_lines: int) -> str:
+        return tail(self._text(path), tail_lines)
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes:
+        return self._files.read(askable(path, self._logs), limit_bytes=limit_bytes)
+
+    def state(self) -> FacilityState:
+        return self._service.state()
+
+    def credentials_until(self) -> datetime | None:
+        return self._service.credentials_until()
+
+    def close(self) -> None:
+        self._service.close()
+
+    def permit(self, job: JobSpec) -> None:
+        for scan in job.scans:
+            self._gate.check_now(scan, job.place)
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def judge(self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest]) -> RemoteStatus:
+        """How a job stands; once it has ended also what its log says and, of a success, what it left behind.
+
+        Believable manifests are put into ``manifests``. A success without them is a failure.
+        """
+        seen = self._service.job(job_id)
+        evidence = self._evidence(seen)
+        if seen.job_state not in TERMINAL:
+            return RemoteStatus(seen.job_state, seen.words, evidence)
+        logs = self._service.log_paths(job, seen)
+        stdout, stderr = (self._text_or_nothing(path) for path in logs)
+        evidence |= {
+            "logs": list(logs),
+            "stage_seconds": step_seconds(stdout),
+            "log_tail": "\n".join(part for part in (tail(stdout), tail(stderr)) if part),
+        }
+        if seen.job_state is not JobState.COMPLETED:
+            words = last_words(stderr)
+            evidence["interrupted"] = seen.interrupted
+            return RemoteStatus(seen.job_state, f"{seen.words}: {words}" if words else seen.words, evidence)
+        try:
+            digests = self.believe(job, manifests)
+        except _UnbelievableError as error:
+            return RemoteStatus(JobState.FAILED, f"{seen.words} at {self.name}, but {error}", evidence)
+        return RemoteStatus(JobState.COMPLETED, seen.words, {**evidence, "manifest_sha256": digests})
+
+    def lies_complete(self, job: JobSpec, record: Record, manifests: dict[Artifact, Manifest]) -> bool:
+        """Whether a former success still lies there: the same manifests, and beside them, by one listing of each
+        product, every top-level file with its size and every top-level folder. Contents are not read (resources.proof).
+        """
+        try:
+            digests = self.believe(job, manifests)
+        except _UnbelievableError:
+            return False
+        recorded = (record.evidence or {}).get("manifest_sha256") or {}
+        if any(recorded.get(artifact) != digest for artifact, digest in digests.items()):
+            return False
+        return all(self._is_listed(output, manifests[output.artifact]) for output in job.outputs)
+
+    def believe(self, job: JobSpec, manifests: dict[Artifact, Manifest]) -> dict[str, str]:
+        """Read the manifests beside the outputs into ``manifests``; the SHA-256 of each manifest by its artifact."""
+        digests: dict[str, str] = {}
+        for output in job.outputs:
+            path = output.manifest.posix
+            try:
+                content = self.read(path, limit_bytes=MANIFEST_LIMIT_BYTES)
+                manifest = Manifest.parse(content, source=path)
+            except (FileNotFoundError, FileTooLargeError, ManifestError) as error:
+                raise _UnbelievableError(f"its {output.artifact} is not there in full: {error}") from error
+            _refuse_other(manifest, output)
+            manifests[output.artifact] = manifest
+            digests[str(output.artifact)] = hashlib.sha256(content).hexdigest()
+        return digests
+
+    def _is_listed(self, output: Output, manifest: Manifest) -> bool:
+        if not is_askable(output.product.posix):
+            return False  # a new job looks itself: the program leaves what is intact as it is
+        try:
+            entries = {entry.name: entry for entry in self._files.list(output.product.posix)}
+        except FileNotFoundError:
+            return False
+        for file in manifest.files:
+            top, inside, _ = file.path.partition("/")
+            entry = entries.get(top)
+            if entry is None or entry.is_folder != bool(inside) or (not inside and entry.size_bytes != file.bytes):
+                return False
+        return True
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _evidence(self, seen: JobSeen) -> dict[str, Any]:
+        return {
+            "facility": self.name,
+            "job_id": seen.job_id,
+            "name": seen.name,
+            "state": seen.state,
+            "exit_code": seen.exit_code,
+            "submitted": seen.submitted and seen.submitted.isoformat(),
+            "started": seen.started and seen.started.isoformat(),
+            "ended": seen.ended and seen.ended.isoformat(),
+            "queue_seconds": seconds_between(seen.submitted, seen.started),
+            "job_seconds": seconds_between(seen.started, seen.ended),
+            "nodes": list(seen.nodes),
+        }
+
+    def _text(self, path: str) -> str:
+        return self.read(path, limit_bytes=LOG_LIMIT_BYTES).decode("utf-8", "backslashreplace")
+
+    def _text_or_nothing(self, path: str) -> str:
+        # A job that never started has no log; one that wrote too much is judged without it.
+        try:
+            return self._text(path)
+        except (FileNotFoundError, FileTooLargeError) as error:
+            return f"(no log: {error})"
+
+
+class _UnbelievableError(Exception):
+    """A success that left nothing believable behind."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """One job, as resources.remote carries it through."""
+
+    facility: BatchFacility
+    clock: Clock
+    job: JobSpec
+    manifests: dict[Artifact, Manifest] = field(default_factory=dict)
+
+    def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
+        return {FACILITY: self.facility.name, "since": self.clock.now().isoformat()}
+
+    def find(self, name: str, intent: dict[str, Any]) -> str | None:
+        return self.facility.find(name, since=datetime.fromisoformat(intent["since"]))
+
+    def permit(self) -> None:
+        self.facility.permit(self.job)
+
+    def submit(self, name: str, intent: dict[str, Any]) -> str:  # noqa: ARG002
+        return self.facility.submit_permitted(self.job, name)
+
+    def status(self, handle: str) -> RemoteStatus:
+        return self.facility.judge(self.job, handle, self.manifests)
+
+    def cancel(self, handle: str) -> None:
+        self.facility.cancel(handle)
+
+    def describe(self) -> str:
+        return f"the job at {self.facility.name} ({self.job.label})"
+
+    def is_intact(self, record: Record) -> bool:
+        return self.facility.lies_complete(self.job, record, self.manifests)
+
+    def manifests_of(self, record: Record) -> dict[Artifact, Manifest]:
+        """The manifests, read now where another worker saw the job end."""
+        if len(self.manifests) < len(self.job.outputs):
+            try:
+                self.facility.believe(self.job, self.manifests)
+            except _UnbelievableError as error:
+                raise WorkFailedError(
+                    seen=f"{self.describe()} succeeded ({record.handle}), but {error}",
+                    meaning="its result has been changed or removed since",
+                    remedy="run it again: what is missing is made again",
+                ) from error
+        return self.manifests
+
+
+def _refuse_other(manifest: Manifest, output: Output) -> None:
+    if manifest.artifact != output.artifact:
+        raise _UnbelievableError(f"the manifest of its {output.artifact} is one of a {manifest.artifact}")
+    if manifest.program.version != output.program_version:
+        made_by = f"{manifest.program.name} {manifest.program.version}"
+        raise _UnbelievableError(f"its {output.artifact} was made by {made_by}, not version {output.program_version}")
+    told = manifest.input.sha256 if manifest.input else None
+    if None not in (told, output.raw_sha256) and told != output.raw_sha256:
+        raise _UnbelievableError(f"its {output.artifact} was made from a raw file of SHA-256 {told}")
