@@ -15,6 +15,7 @@ from als.follow import ScanView
 from als.screen import Lines, live, places, summary, verdict
 from als.stack import LOCK, Stack, alone, end_all
 from als_assets.definitions import compose
+from als_assets.registry import build_graph
 from beamlines.scans import ScanId
 from resources.clock import Clock
 from resources.settings import chosen_deployment, load_settings
@@ -50,7 +51,9 @@ def start_afresh(state: Path) -> None:
 def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, complete_at: float, limit_s: float) -> int:
     """Show a scan's way until it is over; 0 if every asset is there and every check passed, else 1."""
     environment = {**os.environ, **stack.environment}
-    view = ScanView.of(compose(load_settings(chosen_deployment(environment), environment)), ScanId(path).key)
+    settings = load_settings(chosen_deployment(environment), environment)
+    way = build_graph(settings.beamline).way(settings.beamline.preference[0])
+    view = ScanView.of(compose(settings), way, ScanId(path).key)
     with dg.DagsterInstance.from_config(str(stack.dagster_home)) as instance:
         _watch(view, instance, console, clock, complete_at, limit_s)
     console.print(summary(view))

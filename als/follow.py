@@ -4,7 +4,7 @@ Belongs here: reading the event log into a view of one partition, and telling wh
 Does not: how a terminal shows it (screen).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -56,14 +56,14 @@ class ScanView:
     _cursors: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, definitions: dg.Definitions, partition: str) -> "ScanView":
-        """The view of a scan in this graph, before anything is known."""
+    def of(cls, definitions: dg.Definitions, way: Collection[dg.AssetKey], partition: str) -> "ScanView":
+        """The view of a scan that goes a way through this graph (``Graph.way``), before anything is known."""
         graph = definitions.resolve_asset_graph()
-        tags = {key: graph.get(key).tags for key in graph.toposorted_asset_keys}
+        tags = {key: graph.get(key).tags for key in graph.toposorted_asset_keys if key in way}
         return cls(
             partition=partition,
             assets={key: AssetView(key) for key in tags},
-            expected_checks=set(graph.asset_check_keys),
+            expected_checks={check for check in graph.asset_check_keys if check.asset_key in tags},
             raw_copies={key for key, said in tags.items() if said["artifact"] == "raw" and said["role"] != "scratch"},
         )
 
@@ -136,9 +136,9 @@ class ScanView:
             self._materialized(self.assets[event.asset_key], entry)
         elif event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            asset = self.assets[evaluation.asset_key]
-            asset.checks[evaluation.check_name] = evaluation.passed
-            asset.details[evaluation.check_name] = str(evaluation.metadata["detail"].value)
+            if (asset := self.assets.get(evaluation.asset_key)) is not None:
+                asset.checks[evaluation.check_name] = evaluation.passed
+                asset.details[evaluation.check_name] = str(evaluation.metadata["detail"].value)
         elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
             self._failures.setdefault(entry.run_id, []).append(_why(event))
             self._mark(str(event.step_key), Progress.FAILED)

@@ -20,6 +20,7 @@ from beamlines.layout import Copy
 class Graph:
     """A beamline's assets and jobs, and what its sensors need to know of them."""
 
+    beamline: Beamline
     assets: list[dg.AssetsDefinition | dg.AssetSpec]
     partitions: dg.DynamicPartitionsDefinition
     copies: list[Copy]
@@ -34,6 +35,12 @@ class Graph:
     """None where the beamline has none."""
     operations: list[dg.JobDefinition]
     """Jobs about the platform rather than one scan's data."""
+
+    def way(self, branch: str) -> list[dg.AssetKey]:
+        """Every asset that a scan has once it has gone through a branch."""
+        by_facilities = [copy for one in self.branches.values() for copy in one.copies]
+        before = [copy for copy in self.copies if copy not in by_facilities]
+        return [asset_key(self.beamline, copy) for copy in (*before, *self.branches[branch].copies)]
 
     @property
     def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:

@@ -231,14 +231,15 @@ class Deployment(Strict):
 
     def _facility(self, name: str, facility: FacilityRules, places: AbstractSet[str]) -> FacilityRules:
         here = self._here(name)
+        owner = facility.work if facility.kind == "process" else name
         resources = facility.resources.model_copy(
-            update={"logs": self._prefixed(name, _below_given(facility.resources.logs, here))}
+            update={"logs": self._prefixed(owner, _below_given(facility.resources.logs, here))}
         )
         if isinstance(resources, SlurmResources) and resources.account == GIVEN:
             resources = resources.model_copy(update={"account": here.allocation})
         program = facility.program
         if program.environment is not None:
-            found = self._prefixed(name, _below_given(program.environment, here))
+            found = self._prefixed(owner, _below_given(program.environment, here))
             program = program.model_copy(update={"environment": found})
         # Results are kept wherever that can be: not at a facility that this deployment does not have.
         results = tuple(place for place in facility.results if place in places)

@@ -34,6 +34,7 @@ def build(beamline: Beamline) -> Graph:
         assets += branch_assets(beamline, branch)
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
+        beamline=beamline,
         assets=assets,
         partitions=scan_partitions(beamline),
         copies=copies,

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from beamlines.config import Beamline, ConfigurationError, parse_beamline
-from beamlines.deployment import Deployment, parse_deployment
+from beamlines.deployment import Deployment, FacilityHere, parse_deployment
+from beamlines.facilities import SlurmResources
 from beamlines.places import Role, Store
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -20,6 +21,7 @@ ENVIRONMENT = {
 }
 CFS, PSCRATCH = "/global/cfs/cdirs/als/data_mover/8.3.2", "/pscratch/sd/a/alsdev/8.3.2"
 NERSC_DTN = "d40248e6-d874-4f7b-badd-2c06c16f1a58"
+OLCF = "6a6d2f1e-0000-4000-8000-000000000001"
 
 
 def beamline() -> Beamline:
@@ -89,8 +91,54 @@ def test_jobs_at_nersc_ask_slurm_for_what_the_beamline_always_asked() -> None:
 def test_in_production_paths_are_those_of_the_beamlines_file() -> None:
     stated, applied = beamline(), deployment("production").apply_to(beamline())
     roots = {name: place.posix_root for name, place in applied.places.items()}
-    assert roots == {name: place.posix_root for name, place in stated.places.items()}
+    assert roots == {name: place.posix_root for name, place in stated.places.items() if name != "olcf"}
     assert {name for name, place in applied.places.items() if place.mount} == {"data832"}
+
+
+def test_a_facility_that_is_not_enabled_is_absent_with_its_places() -> None:
+    applied = deployment("production").apply_to(beamline())
+    assert (set(applied.facilities), applied.preference) == ({"nersc", "alcf"}, ("nersc", "alcf"))
+    assert "olcf" not in applied.places
+
+
+def but(name: str, **facilities: FacilityHere) -> Deployment:
+    """A deployment with other facilities."""
+    return deployment(name).model_copy(update={"facilities": facilities})
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "collection and root and allocation are given"),
+        ({"collection": OLCF, "root": "/lustre/orion/abc123"}, "allocation is given"),
+        ({"root": "/lustre/orion/abc123", "allocation": "abc123"}, "collection is given"),
+    ],
+)
+def test_olcf_cannot_be_enabled_before_all_that_is_unknown_of_it_is_given(given: dict[str, str], missing: str) -> None:
+    olcf = FacilityHere.model_validate({"enabled": True, **given})
+    with pytest.raises(ConfigurationError, match=f"facilities.olcf: cannot be enabled before {missing}"):
+        but("production", olcf=olcf).apply_to(beamline())
+
+
+def test_what_is_given_of_a_facility_stands_everywhere_in_its_place_and_its_jobs() -> None:
+    olcf = FacilityHere.model_validate({"collection": OLCF, "root": "/lustre/orion/abc123", "allocation": "abc123"})
+    applied = but("production", olcf=olcf).apply_to(beamline())
+    place, rules = applied.places["olcf"], applied.facilities["olcf"]
+    assert isinstance(rules.resources, SlurmResources)
+    assert (place.collection, str(place.collection_root)) == (OLCF, "/lustre/orion/abc123")
+    assert (str(place.posix_root), rules.resources.account) == ("/lustre/orion/abc123", "abc123")
+    assert str(rules.resources.logs) == "/lustre/orion/abc123/logs"
+    assert str(rules.program.environment) == "/lustre/orion/abc123/environments/tomography.sh"
+
+
+def test_results_are_not_copied_to_a_facility_that_is_absent() -> None:
+    stated = beamline()
+    alcf = stated.facilities["alcf"].model_copy(update={"results": ("data832", "nersc")})
+    both = stated.model_copy(update={"facilities": {**stated.facilities, "alcf": alcf}})
+    off = FacilityHere(enabled=False)
+    assert deployment("production").apply_to(both).facilities["alcf"].results == ("data832", "nersc")
+    without = but("production", nersc=off, olcf=off).apply_to(both)
+    assert without.facilities["alcf"].results == ("data832",)
 
 
 def test_in_the_twin_every_path_lies_in_its_state_folder_and_collections_keep_their_paths() -> None:

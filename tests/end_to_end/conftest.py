@@ -13,9 +13,10 @@ from als.graphql import Webserver
 from als.main import app
 from als.stack import Stack, running
 from als_assets.definitions import compose
+from als_assets.registry import build_graph
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
-from resources.settings import chosen_deployment, load_settings
+from resources.settings import Settings, chosen_deployment, load_settings
 
 LIMIT_S = 300
 SMALL = ("--rows", "32", "--columns", "96", "--angles", "91")
@@ -31,8 +32,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def definitions(stack: Stack) -> dg.Definitions:
-    return compose(load_settings(chosen_deployment(stack.environment), stack.environment))
+def settings(stack: Stack) -> Settings:
+    return load_settings(chosen_deployment(stack.environment), stack.environment)
+
+
+@pytest.fixture(scope="session")
+def definitions(settings: Settings) -> dg.Definitions:
+    return compose(settings)
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +86,14 @@ def secret(stack: Stack, measure: Callable[..., ScanId]) -> ScanId:
 
 
 @pytest.fixture(scope="session")
-def follow(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Callable[[ScanId], ScanView]:
+def follow(
+    settings: Settings, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> Callable[[ScanId], ScanView]:
     """Follow a scan until it is over, or the limit is reached."""
+    way = build_graph(settings.beamline).way(settings.beamline.preference[0])
 
     def followed(scan: ScanId) -> ScanView:
-        view, clock = ScanView.of(definitions, scan.key), SystemClock()
+        view, clock = ScanView.of(definitions, way, scan.key), SystemClock()
         give_up = clock.now().timestamp() + LIMIT_S
         while not (view.succeeded or view.failed or view.kept) and clock.now().timestamp() < give_up:
             view.refresh(instance)
