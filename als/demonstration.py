@@ -15,6 +15,7 @@ from als.follow import ScanView
 from als.screen import Lines, live, places, summary, verdict
 from als.stack import LOCK, Stack, alone, end_all
 from als_assets.definitions import compose
+from als_assets.naming import asset_key
 from als_assets.registry import build_graph
 from beamlines.scans import ScanId
 from resources.clock import Clock
@@ -52,14 +53,15 @@ def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, compl
     """Show a scan's way until it is over; 0 if every asset is there and every check passed, else 1."""
     environment = {**os.environ, **stack.environment}
     settings = load_settings(chosen_deployment(environment), environment)
-    way = build_graph(settings.beamline).way(settings.beamline.preference[0])
-    view = ScanView.of(compose(settings), way, ScanId(path).key)
+    graph, branch = build_graph(settings.beamline), settings.beamline.preference[0]
+    view = ScanView.of(compose(settings), graph.way(branch), ScanId(path).key)
     with dg.DagsterInstance.from_config(str(stack.dagster_home)) as instance:
         _watch(view, instance, console, clock, complete_at, limit_s)
     console.print(summary(view))
     console.print(places(view), style="dim", markup=False, highlight=False, soft_wrap=True)
     if view.succeeded:
-        console.print(verdict(view, complete_at), soft_wrap=True)
+        copies = [asset_key(settings.beamline, copy) for copy in graph.branches[branch].copies]
+        console.print(verdict(view, complete_at, graph.ingested, copies), soft_wrap=True)
         return 0
     for error in view.errors or [_why_not(view, limit_s)]:
         console.print(error, style="bold red", markup=False, highlight=False, soft_wrap=True)

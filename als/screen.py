@@ -4,8 +4,10 @@ Belongs here: rich tables and lines.
 Does not: reading events (follow), or arithmetic (figures).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,7 +18,7 @@ from als.follow import AssetView, Progress, ScanView
 from als.words import size
 
 _STYLE = {Progress.WAITING: "dim", Progress.RUNNING: "cyan", Progress.DONE: "green", Progress.FAILED: "bold red"}
-PROMISED_S, PROMISED_OVERHEAD_S = 150, 30
+PROMISED_S, PROMISED_OVERHEAD_S, PROMISED_BRANCH_OVERHEAD_S = 150, 30, 20
 _PADDING = (0, 1, 0, 0)
 """So that the table fits a terminal of 80 columns."""
 _SIGN = {Progress.WAITING: "·", Progress.RUNNING: "▸", Progress.DONE: "✓", Progress.FAILED: "✗"}
@@ -84,15 +86,21 @@ def places(view: ScanView) -> str:
     return "\n".join(f"{_name(asset):<{width}}  {asset.metadata['path']}" for asset in made)
 
 
-def verdict(view: ScanView, complete_at: float) -> Text:
-    """The figures of the whole scan, from the moment its file was complete, beside what the project promises."""
+def verdict(view: ScanView, complete_at: float, ingested: dg.AssetKey, branch: Collection[dg.AssetKey]) -> Text:
+    """The figures of the whole scan, from the moment its file was complete, beside what the project promises.
+
+    And those of its ``branch``, which begins when the scan is ``ingested``.
+    """
     ended = max(asset.recorded for asset in view.assets.values())
     ours = overhead_s(complete_at, ended, outside_of(asset.metadata for asset in view.assets.values()))
+    began, made = view.assets[ingested].recorded, outside_of(view.assets[key].metadata for key in branch)
     return Text.assemble(
         f"all {len(view.assets)} assets were there ",
         _against(ended - complete_at, PROMISED_S),
         " after the file was complete; of these our own overhead was ",
         _against(ours, PROMISED_OVERHEAD_S),
+        ", in the branch ",
+        _against(overhead_s(began, ended, made), PROMISED_BRANCH_OVERHEAD_S),
         ": runs that start, sensors that look every few seconds, and what the column 'ours' counts",
     )
 
