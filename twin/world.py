@@ -7,7 +7,9 @@ Does not: what a client may do there (globus.storage), or what jobs do (schedule
 import os
 import posixpath
 import secrets
+import shlex
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -114,8 +116,12 @@ def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) ->
         _must_be_inside(Path(facility.resources.logs), state_dir, f"facilities.{name}.resources.logs")
     for place in applied.places.values():
         _make_folders(place)
-    for facility in applied.facilities.values():
+    for name, facility in applied.facilities.items():
         Path(facility.resources.logs).mkdir(parents=True, exist_ok=True)
+        if facility.program.environment is not None:
+            script = Path(facility.program.environment)
+            _must_be_inside(script, state_dir, f"facilities.{name}.program.environment")
+            _make_environment(script)
     _put_test_file(applied)
     return World(
         deployment=deployment,
@@ -155,6 +161,12 @@ def _make_folders(place: Place) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True)
             folder.chmod(int(place.dir_mode, 8))
+
+
+def _make_environment(script: Path) -> None:
+    """What deploy/environment.sh makes at a facility: here the programs are this very checkout's."""
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
 
 
 def _put_test_file(beamline: Beamline) -> None:
