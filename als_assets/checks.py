@@ -18,7 +18,7 @@ from als_assets.naming import asset_key, scan_partitions
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 from beamlines.manifest import Manifest
-from beamlines.places import Location, Role
+from beamlines.places import Location
 from resources import proof
 from resources.clock import Clock
 from resources.errors import CopyNotIntactError
@@ -52,12 +52,22 @@ def check_names(beamline: Beamline, copy: Copy) -> tuple[str, ...]:
     """The checks that a copy has."""
     if copy.artifact is Artifact.RAW and copy.place.name == beamline.scans.first_copy:
         return ("files", "size", "checksum", WHOLE)
-    if copy.place.role is Role.SCRATCH:
-        return ("checksum",) if copy.artifact is Artifact.RAW else ("manifest",)
-    if copy.artifact is Artifact.PREVIEW:
+    if copy.artifact is Artifact.PREVIEW or _is_made_there(beamline, copy):
         return ("manifest",)
+    if copy.artifact is Artifact.RAW and _is_staged_there(beamline, copy):
+        return ("checksum",)
     readable = ("readable",) if copy.artifact is Artifact.ZARR and copy.place.mount is not None else ()
     return ("files", "size", "checksum", *readable)
+
+
+def _is_made_there(beamline: Beamline, copy: Copy) -> bool:
+    """By a job, which has written it and its manifest: it was not copied."""
+    return copy.maker is not None and beamline.facilities[copy.maker].work == copy.place.name
+
+
+def _is_staged_there(beamline: Beamline, copy: Copy) -> bool:
+    """By a job, which has compared its checksum."""
+    return any(rules.work == copy.place.name != rules.raw for rules in beamline.facilities.values())
 
 
 def check_specs(beamline: Beamline, copies: Iterable[Copy]) -> list[dg.AssetCheckSpec]:

@@ -24,8 +24,8 @@ class Machine:
 
 
 def available_threads(environ: Mapping[str, str], cgroup: Path = CGROUP) -> int:
-    """The smallest of the processor affinity, the cgroup's quota and Slurm's allocation; at least 1."""
-    limits = [len(os.sched_getaffinity(0)), _cgroup_quota(cgroup), _slurm(environ)]
+    """The smallest of the processor affinity, the cgroup's quota and what the environment allots; at least 1."""
+    limits = [len(os.sched_getaffinity(0)), _cgroup_quota(cgroup), *_allotted(environ)]
     return max(1, min(limit for limit in limits if limit is not None))
 
 
@@ -42,9 +42,9 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
     return free
 
 
-def _slurm(environ: Mapping[str, str]) -> int | None:
-    told = environ.get("SLURM_CPUS_PER_TASK", "")
-    return int(told) if told.isdecimal() and int(told) > 0 else None
+def _allotted(environ: Mapping[str, str]) -> list[int]:
+    told = [environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")]
+    return [int(number) for number in told if number.isdecimal() and int(number) > 0]
 
 
 def _cgroup_quota(cgroup: Path) -> int | None:

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 from beamlines.config import Beamline
 from beamlines.deployment import Deployment
-from beamlines.facilities import FacilityRules, SuperfacilityRules
+from beamlines.facilities import FacilityRules, ProcessRules, SuperfacilityRules
 from resources.clock import Clock
 from resources.facilities import Facility
 from resources.facilities.batch import BatchFacility
 from resources.facilities.nersc import NerscJobs
+from resources.facilities.process import LocalFiles, ProcessJobs
 from resources.facilities.service import Files, JobService
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Gate
@@ -45,6 +46,8 @@ def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clo
             raise _missing(name, deployment, "superfacility", "api_url, token_url, key_file")
         api = Superfacility(deployment.superfacility, rules.machine, clock)
         return NerscJobs(api), api
+    if isinstance(rules, ProcessRules):
+        return ProcessJobs(rules.resources.logs), LocalFiles()
     raise ValueError(f"facility {name!r} is of kind {rules.kind!r}, for which nothing is written yet")
 
 

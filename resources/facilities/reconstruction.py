@@ -137,6 +137,7 @@ class ReconstructionJob:
             "environment": str(program.environment or ""),
             "program_version": program.version,
             "launch": launch(self.facility),
+            "threads": str(self.facility.resources.cpus_per_task),
             "umask": self.raw.place.umask,
             "dir_mode": self.raw.place.dir_mode,
             "file_mode": self.raw.place.file_mode,
