@@ -18,7 +18,7 @@ from resources.gate import Gate, Watch
 from resources.globus import Globus
 from resources.owner import Owner
 from resources.remote import Patience, Remote
-from resources.settings import Settings, secret
+from resources.settings import Settings, login_of
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
     )
     def globus(_: dg.InitResourceContext) -> Iterator[Globus]:
         globus = Globus(
-            client_id=deployment.globus.client_id,
-            secret=secret(deployment.globus.client_secret),
-            auth_url=deployment.globus.auth_url,
+            login_of(deployment),
             transfer_url=deployment.globus.transfer_url,
             data_access=[place.collection for place in beamline.places.values() if place.data_access_consent],
         )

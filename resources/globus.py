@@ -1,40 +1,27 @@
 """Globus Transfer as calls that return plain values and raise the platform's own errors.
 
-Belongs here: the SDK's clients, credentials, the flags of every submit, names on the wire, and what an error means.
-Does not: what may be copied, or what a task's state means for a copy (transfer). The SDK is imported inside methods.
+Belongs here: the flags of every submit, names on the wire.
+Does not: credentials and errors (globus_session), what may be copied, or what a task's state means for a copy
+(transfer). The SDK is imported inside methods.
 """
 
 import os
-import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from beamlines.config import ConfigurationError
-from resources.errors import (
-    CredentialsRefusedError,
-    PlatformError,
-    ServiceRefusedError,
-    ServiceUnavailableError,
-)
+from resources.errors import PlatformError
+from resources.globus_session import GlobusSession, Login, unavailable
+from resources.globus_session import NotFoundError as NotFoundError
 
 if TYPE_CHECKING:
     import globus_sdk
 
-APP_NAME = "als-data-platform"
-LONGEST_RETRY_AFTER_S = 120
-"""The SDK's own limit of 10 s would ask again long before a service that said when to."""
 MOST_ENTRIES = 100_000
 """What one listing can return at most (docs.globus.org/api/transfer/file_operations)."""
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
-_NO_SUCH_PATH = ("NotFound", "ClientError.NotFound")
-_NO_SUCH_TASK = ("TaskNotFound", "ClientError.TaskNotFound")
-
-
-class NotFoundError(PlatformError):
-    """Nothing lies at a path. An answer of the service, never a guess."""
 
 
 class EntryType(StrEnum):
@@ -70,29 +57,29 @@ class Paths:
 class Globus:
     """Globus Transfer for one confidential client. Threads may share it: each has its own connection and token.
 
-    ``secret`` is asked before every call, so that a rotated secret needs no restart. Addresses that are None are the
-    SDK's own. ``data_access`` names the mapped collections whose ``data_access`` consent every token must carry.
+    ``data_access`` names the mapped collections whose ``data_access`` consent every token must carry.
     """
 
     def __init__(
         self,
+        login: Login,
         *,
-        client_id: str,
-        secret: Callable[[], str],
-        auth_url: str | None = None,
         transfer_url: str | None = None,
         data_access: Collection[str] = (),
         retries: int = 2,
         http_timeout_s: float = 60,
     ) -> None:
-        self._client_id = client_id
-        self._secret = secret
-        self._auth_url = auth_url
-        self._transfer_url = transfer_url
-        self._data_access = sorted(data_access)
-        self._retries = retries
-        self._http_timeout_s = http_timeout_s
-        self._connections = threading.local()
+        consents = sorted(data_access)
+
+        def connect(app: "globus_sdk.ClientApp", how: dict[str, Any]) -> "globus_sdk.TransferClient":
+            from globus_sdk import TransferClient
+
+            client = TransferClient(app=app, base_url=transfer_url, **how)
+            if consents:
+                client.add_app_data_access_scope(consents)
+            return client
+
+        self._session = GlobusSession(login, connect, retries=retries, http_timeout_s=http_timeout_s)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -116,6 +103,16 @@ class Globus:
         )
         entries = tuple(_entry(what, document) for document in page["DATA"])
         return entries, len(entries) >= limit
+
+    def make_folder(self, collection: str, path: str) -> None:
+        """Make one folder, at once. One that is there stays as it is; raises NotFoundError where its parent is not."""
+        what = f"making of {path!r} on collection {collection}"
+        try:
+            self._call(what, lambda client: client.operation_mkdir(collection, to_wire(path)))
+        except PlatformError:
+            # What a collection says of a folder that is there differs from one to the other: a look tells.
+            if self.stat(collection, path).type is not EntryType.FOLDER:
+                raise
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -198,13 +195,8 @@ class Globus:
         self._call(f"cancelling of task {task_id}", lambda client: client.cancel_task(task_id))
 
     def close(self) -> None:
-        """Close this thread's connections."""
-        connection = getattr(self._connections, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._connections.connection
-
-    # -- the SDK -------------------------------------------------------------------------------------------------
+        """Close this thread's connection."""
+        self._session.close()
 
     def _call(
         self,
@@ -212,71 +204,7 @@ class Globus:
         ask: Callable[["globus_sdk.TransferClient"], "globus_sdk.GlobusHTTPResponse"],
         needs: str = "DATA_TYPE",
     ) -> dict[str, Any]:
-        """The answer's document, which has the field ``needs``. Raises PlatformError, or LookupError for a task."""
-        from globus_sdk import GlobusAPIError, GlobusError, NetworkError
-
-        client = self._client()
-        try:
-            document = ask(client).data
-        except NetworkError as error:
-            raise _unavailable(what, f"no answer ({error})") from error
-        except GlobusAPIError as error:
-            raise _translated(what, error) from error
-        except GlobusError as error:
-            raise _refused(
-                what, str(error), "the SDK would not send it", "check the client's id and secret in the deployment"
-            ) from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            # What the SDK raises where Globus Auth answers 200 with something else, as a proxy's login page.
-            raise _unavailable(what, f"an answer that the SDK cannot read ({type(error).__name__})") from error
-        if not isinstance(document, dict) or needs not in document:
-            raise _unavailable(what, f"an answer without {needs!r}")
-        return document
-
-    def _client(self) -> "globus_sdk.TransferClient":
-        try:
-            secret = self._secret()
-        except ConfigurationError as error:
-            raise CredentialsRefusedError(
-                seen=f"Globus: the client's secret cannot be used: {error}",
-                meaning="nothing can be asked of Globus without it",
-                remedy="put it there as the message says; it is read again at the next try",
-            ) from error
-        connection: _Connection | None = getattr(self._connections, "connection", None)
-        if connection is None or connection.secret != secret:
-            self.close()
-            connection = self._connections.connection = self._connect(secret)
-        return connection.client
-
-    def _connect(self, secret: str) -> "_Connection":
-        from globus_sdk import ClientApp, ConfidentialAppAuthClient, GlobusAppConfig, TransferClient
-        from globus_sdk.transport import RequestsTransport, RetryConfig
-
-        def retry() -> RetryConfig:
-            return RetryConfig(max_retries=self._retries, max_sleep=LONGEST_RETRY_AFTER_S)
-
-        transport = RequestsTransport(http_timeout=self._http_timeout_s)
-        login = ConfidentialAppAuthClient(
-            self._client_id, secret, base_url=self._auth_url, transport=transport, retry_config=retry()
-        )
-        app = ClientApp(APP_NAME, login_client=login, config=GlobusAppConfig(token_storage="memory"))  # noqa: S106
-        client = TransferClient(app=app, base_url=self._transfer_url, transport=transport, retry_config=retry())
-        if self._data_access:
-            client.add_app_data_access_scope(self._data_access)
-        return _Connection(secret, app, client, transport)
-
-
-@dataclass(slots=True, repr=False)
-class _Connection:
-    secret: str
-    app: "globus_sdk.ClientApp"
-    client: "globus_sdk.TransferClient"
-    transport: Any
-
-    def close(self) -> None:
-        self.client.close()
-        self.app.close()
-        self.transport.close()
+        return self._session.call(what, ask, needs)
 
 
 # -- names on the wire -------------------------------------------------------------------------------------------
@@ -320,7 +248,7 @@ def _entry(what: str, document: dict[str, Any]) -> Entry:
             group=document.get("group"),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise _unavailable(what, f"an entry that cannot be read ({error!r})") from error
+        raise unavailable(what, f"an entry that cannot be read ({error!r})") from error
 
 
 def _submission(label: str, submission_id: str, deadline: datetime) -> dict[str, Any]:
@@ -333,51 +261,3 @@ def _submission(label: str, submission_id: str, deadline: datetime) -> dict[str,
         "notify_on_failed": False,
         "notify_on_inactive": False,
     }
-
-
-# -- errors ------------------------------------------------------------------------------------------------------
-
-
-def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
-    code, status = error.code or "", error.http_status
-    said = f"HTTP {status} {code}".strip() + (f": {_one_line(error.message)}" if error.message else "")
-    if status == 404 and code in _NO_SUCH_PATH:
-        return NotFoundError(
-            seen=f"Globus, {what}: {said}", meaning="nothing lies there", remedy="check the path, or make it first"
-        )
-    if status == 404 and code in _NO_SUCH_TASK:
-        return LookupError(f"Globus, {what}: {said}")
-    if error.info.consent_required:
-        scopes = ", ".join(error.info.consent_required.required_scopes or [])
-        return CredentialsRefusedError(
-            seen=f"Globus, {what}: {said}",
-            meaning="the collection asks for a consent that the client does not have",
-            remedy=f"set data_access_consent for the place, or consent to {scopes}",
-        )
-    if "PermissionDenied" in code or status == 403:
-        return _refused(what, said, "the client may not do that there", "give the client the role or permission")
-    if status in (400, 401) and (status == 401 or "invalid_client" in error.text):
-        return CredentialsRefusedError(
-            seen=f"Globus, {what}: {said}",
-            meaning="the credentials are not accepted",
-            remedy="renew the client's secret",
-        )
-    if status in (408, 409, 429) or status >= 500 or (status == 404 and not code):
-        return _unavailable(what, said)
-    return _refused(what, said, "the request is not acceptable as it is", "look at what the service says")
-
-
-def _refused(what: str, said: str, meaning: str, remedy: str) -> PlatformError:
-    return ServiceRefusedError(seen=f"Globus, {what}: {said}", meaning=meaning, remedy=remedy)
-
-
-def _unavailable(what: str, said: str) -> PlatformError:
-    return ServiceUnavailableError(
-        seen=f"Globus, {what}: {said}",
-        meaning="the service, or the server of the collection, gave no usable answer",
-        remedy="ask again later; see status.globus.org and the facility's status page",
-    )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:400]

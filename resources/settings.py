@@ -12,6 +12,7 @@ from pathlib import Path
 
 from beamlines.config import Beamline, ConfigurationError, parse_beamline
 from beamlines.deployment import Deployment, SecretName, parse_deployment
+from resources.globus_session import Login
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder that the packages are installed in."""
@@ -63,6 +64,12 @@ def secret(name: SecretName, environment: Mapping[str, str] = os.environ) -> Cal
         return value
 
     return read
+
+
+def login_of(deployment: Deployment) -> Login:
+    """As whom a deployment asks Globus."""
+    globus = deployment.globus
+    return Login(globus.client_id, secret(globus.client_secret), globus.auth_url)
 
 
 def _text(path: Path, if_missing: str) -> str:

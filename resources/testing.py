@@ -20,6 +20,7 @@ from resources.database import Database
 from resources.errors import ServiceUnavailableError
 from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus
+from resources.globus_session import Login
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import JobState, Patience, Remote, RemoteStatus
@@ -157,9 +158,7 @@ class Desk:
         self.owner = Owner.this_process(self.run_id)
         self.remote = Remote(self.ledger, self.owner, self.clock)
         self.globus = Globus(
-            client_id=self.service.client_id,
-            secret=self.secret,
-            auth_url=self.service.auth_url,
+            Login(self.service.client_id, self.secret, self.service.auth_url),
             transfer_url=self.service.transfer_url,
             data_access=[place.collection for place in self.beamline.places.values() if place.data_access_consent],
             retries=self.retries,

@@ -5,10 +5,10 @@ Does not: any one service (nersc, ...), Slurm's texts (slurm), what a job does (
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from beamlines.layout import Artifact
 from beamlines.manifest import Manifest, ManifestError
@@ -16,15 +16,15 @@ from resources.clock import Clock
 from resources.errors import WorkFailedError
 from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
-from resources.facilities.paths import askable, is_askable
 from resources.facilities.service import FacilityState, Files, JobSeen, JobService
 from resources.gate import Gate
 from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
 from resources.work import FACILITY, Record, WorkKey
 
-MANIFEST_LIMIT_BYTES = 8 * 1024**2
-"""The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
-LOG_LIMIT_BYTES = 8 * 1024**2
+LARGEST_FILE_BYTES = 8 * 1024**2
+"""Of a log or a manifest. The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
+
+Content: TypeAlias = bytes | FileNotFoundError | FileTooLargeError
 
 
 class BatchFacility:
@@ -39,7 +39,6 @@ class BatchFacility:
         clock: Clock,
         gate: Gate,
         patience: Patience,
-        logs: PurePosixPath,
     ) -> None:
         """``patience.deadline`` is for the queue: each job's own time limit comes on top."""
         self.name = name
@@ -49,7 +48,6 @@ class BatchFacility:
         self._clock = clock
         self._gate = gate
         self._patience = patience
-        self._logs = logs
 
     # -- the whole way -------------------------------------------------------------------------------------------
 
@@ -98,7 +96,7 @@ class BatchFacility:
         return tail(self._text(path), tail_lines)
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
-        return self._files.read(askable(path, self._logs), limit_bytes=limit_bytes)
+        return self._files.read(path, limit_bytes=limit_bytes)
 
     def state(self) -> FacilityState:
         return self._service.state()
@@ -125,7 +123,9 @@ class BatchFacility:
         if seen.job_state not in TERMINAL:
             return RemoteStatus(seen.job_state, seen.words, evidence)
         logs = self._service.log_paths(job, seen)
-        stdout, stderr = (self._text_or_nothing(path) for path in logs)
+        outputs = job.outputs if seen.job_state is JobState.COMPLETED else ()
+        contents = self._read_all([*logs, *(output.manifest.posix for output in outputs)])
+        stdout, stderr = (_log(contents[path]) for path in logs)
         evidence |= {
             "logs": list(logs),
             "stage_seconds": step_seconds(stdout),
@@ -136,7 +136,7 @@ class BatchFacility:
             evidence["interrupted"] = seen.interrupted
             return RemoteStatus(seen.job_state, f"{seen.words}: {words}" if words else seen.words, evidence)
         try:
-            digests = self.believe(job, manifests)
+            digests = _believed(job, contents, manifests)
         except _UnbelievableError as error:
             return RemoteStatus(JobState.FAILED, f"{seen.words} at {self.name}, but {error}", evidence)
         return RemoteStatus(JobState.COMPLETED, seen.words, {**evidence, "manifest_sha256": digests})
@@ -156,26 +156,13 @@ class BatchFacility:
 
     def believe(self, job: JobSpec, manifests: dict[Artifact, Manifest]) -> dict[str, str]:
         """Read the manifests beside the outputs into ``manifests``; the SHA-256 of each manifest by its artifact."""
-        digests: dict[str, str] = {}
-        for output in job.outputs:
-            path = output.manifest.posix
-            try:
-                content = self.read(path, limit_bytes=MANIFEST_LIMIT_BYTES)
-                manifest = Manifest.parse(content, source=path)
-            except (FileNotFoundError, FileTooLargeError, ManifestError) as error:
-                raise _UnbelievableError(f"its {output.artifact} is not there in full: {error}") from error
-            _refuse_other(manifest, output)
-            manifests[output.artifact] = manifest
-            digests[str(output.artifact)] = hashlib.sha256(content).hexdigest()
-        return digests
+        return _believed(job, self._read_all([output.manifest.posix for output in job.outputs]), manifests)
 
     def _is_listed(self, output: Output, manifest: Manifest) -> bool:
-        if not is_askable(output.product.posix):
-            return False  # a new job looks itself: the program leaves what is intact as it is
         try:
             entries = {entry.name: entry for entry in self._files.list(output.product.posix)}
         except FileNotFoundError:
-            return False
+            return False  # or it cannot be asked for: a new job looks itself, and leaves what is intact as it is
         for file in manifest.files:
             top, inside, _ = file.path.partition("/")
             entry = entries.get(top)
@@ -201,14 +188,10 @@ class BatchFacility:
         }
 
     def _text(self, path: str) -> str:
-        return self.read(path, limit_bytes=LOG_LIMIT_BYTES).decode("utf-8", "backslashreplace")
+        return _decoded(self.read(path, limit_bytes=LARGEST_FILE_BYTES))
 
-    def _text_or_nothing(self, path: str) -> str:
-        # A job that never started has no log; one that wrote too much is judged without it.
-        try:
-            return self._text(path)
-        except (FileNotFoundError, FileTooLargeError) as error:
-            return f"(no log: {error})"
+    def _read_all(self, paths: Sequence[str]) -> Mapping[str, Content]:
+        return self._files.read_all(paths, limit_bytes=LARGEST_FILE_BYTES)
 
 
 class _UnbelievableError(Exception):
@@ -260,6 +243,32 @@ class _Work:
                     remedy="run it again: what is missing is made again",
                 ) from error
         return self.manifests
+
+
+def _believed(job: JobSpec, contents: Mapping[str, Content], manifests: dict[Artifact, Manifest]) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    for output in job.outputs:
+        path = output.manifest.posix
+        content = contents[path]
+        try:
+            if isinstance(content, Exception):
+                raise content
+            manifest = Manifest.parse(content, source=path)
+        except (FileNotFoundError, FileTooLargeError, ManifestError) as error:
+            raise _UnbelievableError(f"its {output.artifact} is not there in full: {error}") from error
+        _refuse_other(manifest, output)
+        manifests[output.artifact] = manifest
+        digests[str(output.artifact)] = hashlib.sha256(content).hexdigest()
+    return digests
+
+
+def _log(content: Content) -> str:
+    # A job that never started has no log; one that wrote too much is judged without it.
+    return f"(no log: {content})" if isinstance(content, Exception) else _decoded(content)
+
+
+def _decoded(content: bytes) -> str:
+    return content.decode("utf-8", "backslashreplace")
 
 
 def _refuse_other(manifest: Manifest, output: Output) -> None:

@@ -37,14 +37,14 @@ def make_facility(
         longest_poll=timedelta(seconds=timing.poll_longest_s),
         deadline=timedelta(seconds=timing.queue_deadline_s),
     )
-    return BatchFacility(name, service, files, remote, clock, gate, patience, rules.resources.logs)
+    return BatchFacility(name, service, files, remote, clock, gate, patience)
 
 
 def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clock) -> tuple[JobService, Files]:
     if isinstance(rules, SuperfacilityRules):
         if deployment.superfacility is None:
             raise _missing(name, deployment, "superfacility", "api_url, token_url, key_file")
-        api = Superfacility(deployment.superfacility, rules.machine, clock)
+        api = Superfacility(deployment.superfacility, rules.machine, clock, rules.resources.logs)
         return NerscJobs(api), api
     if isinstance(rules, ProcessRules):
         return ProcessJobs(rules.resources.logs), LocalFiles()

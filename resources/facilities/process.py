@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ import psutil
 
 from resources.errors import ServiceRefusedError
 from resources.facilities.job import FileTooLargeError, JobSpec
-from resources.facilities.service import Entry, FacilityState, Health, JobSeen
+from resources.facilities.service import Entry, FacilityState, Health, JobSeen, read_each
 from resources.remote import JobState
 
 TIMED_OUT = 124
@@ -168,6 +169,11 @@ class LocalFiles:
             return Path(path).read_bytes()
         except PermissionError as error:
             raise _unreadable(path, error) from error
+
+    def read_all(
+        self, paths: Sequence[str], *, limit_bytes: int
+    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+        return read_each(self, paths, limit_bytes=limit_bytes)
 
 
 def processes_of(leader: int) -> list[int]:

@@ -4,12 +4,13 @@ Belongs here: the two protocols, and the values that cross them.
 Does not: any API (superfacility, ...), or what is made of it (the facility itself: what to believe, when to give up).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from resources.facilities.job import JobSpec
+from resources.facilities.job import FileTooLargeError, JobSpec
 from resources.remote import JobState
 
 
@@ -40,6 +41,8 @@ class Entry:
     name: str
     size_bytes: int
     is_folder: bool
+    modified: datetime | None = None
+    """Aware, in UTC; None where the service does not tell."""
 
 
 class Health(StrEnum):
@@ -114,3 +117,21 @@ class Files(Protocol):
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A file's content. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
+
+    def read_all(
+        self, paths: Sequence[str], *, limit_bytes: int
+    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+        """The same of several at once: where each would cost a transfer, all cost one. Errors are told by file."""
+
+
+def read_each(
+    files: Files, paths: Sequence[str], *, limit_bytes: int
+) -> dict[str, bytes | FileNotFoundError | FileTooLargeError]:
+    """``read_all`` where every file is asked for by itself."""
+    answers: dict[str, bytes | FileNotFoundError | FileTooLargeError] = {}
+    for path in paths:
+        try:
+            answers[path] = files.read(path, limit_bytes=limit_bytes)
+        except (FileNotFoundError, FileTooLargeError) as error:
+            answers[path] = error
+    return answers

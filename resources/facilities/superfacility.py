@@ -13,10 +13,10 @@ import json
 import os
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -24,8 +24,8 @@ from beamlines.deployment import SuperfacilityService
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import FileTooLargeError
-from resources.facilities.paths import in_url
-from resources.facilities.service import Entry
+from resources.facilities.paths import askable, in_url, is_askable
+from resources.facilities.service import Entry, read_each
 
 if TYPE_CHECKING:
     from sfapi_client import Client
@@ -49,7 +49,11 @@ class _NotAcceptedError(Exception):
 class Superfacility:
     """One machine, as the API gives access to it. The session is made when it is first needed, and kept."""
 
-    def __init__(self, service: SuperfacilityService, machine: str, clock: Clock) -> None:
+    def __init__(
+        self, service: SuperfacilityService, machine: str, clock: Clock, links: PurePosixPath | None = None
+    ) -> None:
+        """``links`` is the folder in which jobs leave links to what the API cannot be asked for (see paths)."""
+        self._links = links
         self._service = service
         self._machine = machine
         self._clock = clock
@@ -106,6 +110,8 @@ class Superfacility:
 
     def list(self, path: str) -> list[Entry]:
         """The file, or what lies in the folder. Raises FileNotFoundError."""
+        if not is_askable(path):
+            raise FileNotFoundError(f"{self._machine} cannot be asked for {path!r}")
         answer = self._call("get", f"utilities/ls/{self._machine}/{in_url(path)}")
         if str(answer.get("status")).upper() != "OK":
             self._refused_file(path, answer.get("error"))
@@ -120,6 +126,7 @@ class Superfacility:
 
         Of a file that is too large nothing is sent, unless the path is a link.
         """
+        path = path if self._links is None else askable(path, self._links)
         entries = self.list(path)
         size = entries[0].size_bytes if len(entries) == 1 else None
         if size is not None and size > limit_bytes:
@@ -133,6 +140,11 @@ class Superfacility:
         if len(content) > limit_bytes:
             raise FileTooLargeError(f"{path!r} has {len(content)} bytes, more than {limit_bytes}")
         return content
+
+    def read_all(
+        self, paths: Sequence[str], *, limit_bytes: int
+    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+        return read_each(self, paths, limit_bytes=limit_bytes)
 
     def close(self) -> None:
         """Close the session; the next call makes a new one, with what is in the key file then."""

@@ -26,6 +26,7 @@ from resources.facilities.nersc import NerscJobs
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus, NotFoundError
+from resources.globus_session import Login
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote
@@ -209,7 +210,7 @@ class Nowhere(Globus):
     """A Globus at which nothing lies, and that remembers what was sent."""
 
     def __init__(self) -> None:
-        super().__init__(client_id="none", secret=lambda: "none")
+        super().__init__(Login("none", lambda: "none"))
         self.submits = 0
 
     def stat(self, collection: str, path: str) -> NoReturn:
@@ -274,7 +275,7 @@ class House:
             return
         slurm = self.beamline.facilities["nersc"].resources
         jobs = NerscJobs(self.machine)
-        nersc = BatchFacility("nersc", jobs, self.machine, remote, self.clock, gate, QUICK, slurm.logs)
+        nersc = BatchFacility("nersc", jobs, self.machine, remote, self.clock, gate, QUICK)
         job = JobSpec("a job", (scan,), self.beamline.places["pscratch"], "true\n", slurm)
         if door == "job":
             nersc.begin(job, key)

@@ -46,7 +46,7 @@ class Desk:
         )
         remote = Remote(Ledger(database), Owner.this_process("run-1"), clock)
         gate = make_gate(database, clock, ExportControl())
-        self.facility = BatchFacility("local", self.jobs, LocalFiles(), remote, clock, gate, QUICK, folder)
+        self.facility = BatchFacility("local", self.jobs, LocalFiles(), remote, clock, gate, QUICK)
 
     def spec(self, body: str, seconds: float = 60) -> JobSpec:
         resources = JobResources(cpus_per_task=1, time_limit=timedelta(seconds=seconds), logs=self.folder)
