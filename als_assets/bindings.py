@@ -18,7 +18,7 @@ from resources.gate import Gate, Watch
 from resources.globus import Globus
 from resources.owner import Owner
 from resources.remote import Patience, Remote
-from resources.settings import Settings, login_of
+from resources.settings import Settings, globus_of
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -70,12 +70,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         f"as client {deployment.globus.client_id}."
     )
     def globus(_: dg.InitResourceContext) -> Iterator[Globus]:
-        globus = Globus(
-            login_of(deployment),
-            transfer_url=deployment.globus.transfer_url,
-            data_access=[place.collection for place in beamline.places.values() if place.data_access_consent],
-        )
-        with closing(globus):
+        with closing(globus_of(settings)) as globus:
             yield globus
 
     @dg.resource(required_resource_keys={"database"}, description="What was recorded and decided about each scan.")
@@ -122,7 +117,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         return Transfer(of.globus, of.remote, of.ledger, of.gate, of.clock, patience)
 
     @dg.resource(
-        required_resource_keys={"clock", "remote", "gate"},
+        required_resource_keys={"globus", "clock", "remote", "gate"},
         description=f"Where jobs run: {', '.join(beamline.facilities)}.",
     )
     def facilities(context: dg.InitResourceContext) -> Iterator[Facilities]:
@@ -130,7 +125,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         with ExitStack() as stack:
             yield {
                 name: stack.enter_context(
-                    closing(make_facility(name, beamline, deployment, of.remote, of.gate, of.clock))
+                    closing(make_facility(name, beamline, deployment, of.remote, of.gate, of.clock, of.globus))
                 )
                 for name in beamline.facilities
             }

@@ -145,12 +145,15 @@ class _Connection(Generic[Client]):
 
 def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
     code, status = error.code or "", error.http_status
-    said = f"HTTP {status} {code}".strip() + (f": {_one_line(error.message)}" if error.message else "")
+    # Compute says why in a field of its own.
+    reason = (error.raw_json or {}).get("reason")
+    message = error.message or (reason if isinstance(reason, str) else "")
+    said = f"HTTP {status} {code}".strip() + (f": {_one_line(message)}" if message else "")
     if status == 404 and code in _NO_SUCH_PATH:
         return NotFoundError(
             seen=f"Globus, {what}: {said}", meaning="nothing lies there", remedy="check the path, or make it first"
         )
-    if status == 404 and code in _NO_SUCH_TASK:
+    if status == 404 and (code in _NO_SUCH_TASK or reason is not None):
         return LookupError(f"Globus, {what}: {said}")
     if error.info.consent_required:
         scopes = ", ".join(error.info.consent_required.required_scopes or [])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from beamlines.config import Beamline, ConfigurationError, parse_beamline
 from beamlines.deployment import Deployment, SecretName, parse_deployment
+from resources.globus import Globus
 from resources.globus_session import Login
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -70,6 +71,16 @@ def login_of(deployment: Deployment) -> Login:
     """As whom a deployment asks Globus."""
     globus = deployment.globus
     return Login(globus.client_id, secret(globus.client_secret), globus.auth_url)
+
+
+def globus_of(settings: Settings) -> Globus:
+    """Globus as a deployment reaches it; ``close`` it."""
+    places = settings.beamline.places.values()
+    return Globus(
+        login_of(settings.deployment),
+        transfer_url=settings.deployment.globus.transfer_url,
+        data_access=[place.collection for place in places if place.data_access_consent],
+    )
 
 
 def _text(path: Path, if_missing: str) -> str:

@@ -1,4 +1,4 @@
-"""One port for the whole world: /auth, /transfer, /superfacility, /control, /health.
+"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /control, /health.
 
 Belongs here: putting the services together, and serving them until told to stop.
 Does not: what any of them does, or the command line (__main__).
@@ -24,9 +24,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from beamlines.config import parse_beamline
 from beamlines.deployment import parse_deployment
+from beamlines.facilities import ComputeRules
+from twin import compute as compute_service
 from twin import control as control_api
 from twin import superfacility
 from twin.clock import SettableClock
+from twin.compute import Compute
 from twin.control import Control
 from twin.faults import CLOSE_CONNECTION, FaultInjector, FaultMiddleware
 from twin.globus import auth, transfer
@@ -70,6 +73,7 @@ class Twin:
     control: Control
     engine: Engine
     nersc: Nersc | None
+    compute: Compute | None
 
 
 @contextmanager
@@ -101,9 +105,13 @@ def serve(
         nersc = create_nersc(world, clock)
         if nersc is not None:
             stack.callback(nersc.scheduler.close)
+        compute = create_compute(world, clock)
+        if compute is not None:
+            compute.start()
+            stack.callback(compute.close)
         control = Control(injector, board, issuer, clock)
-        stack.enter_context(_running(create_app(engine, control, nersc), listener))
-        yield Twin(url, world, control, engine, nersc)
+        stack.enter_context(_running(create_app(engine, control, nersc, compute), listener))
+        yield Twin(url, world, control, engine, nersc, compute)
 
 
 def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
@@ -137,7 +145,17 @@ def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
     return Nersc(api, scheduler)
 
 
-def create_app(engine: Engine, control: Control, nersc: Nersc | None) -> FaultMiddleware:
+def create_compute(world: World, clock: SettableClock) -> Compute | None:
+    """Globus Compute with the endpoints of the world's facilities; None where none has one."""
+    rules = [rules for rules in world.beamline.facilities.values() if isinstance(rules, ComputeRules)]
+    if not rules:
+        return None
+    # Each endpoint's template asks for what its facility's entry states, and for nothing else.
+    endpoints = {one.endpoint: frozenset(one.user_endpoint_config) for one in rules}
+    return Compute(world.state_dir / "twin" / "compute", endpoints=endpoints, clock=clock)
+
+
+def create_app(engine: Engine, control: Control, nersc: Nersc | None, compute: Compute | None) -> FaultMiddleware:
     """Every service on one port, behind the faults that the control API sets."""
 
     async def health(_: Request) -> Response:
@@ -148,6 +166,9 @@ def create_app(engine: Engine, control: Control, nersc: Nersc | None) -> FaultMi
     if nersc is not None:
         services.append(Mount("/superfacility", superfacility.create_app(nersc.api)))
         controls.append(Mount("/superfacility", superfacility.create_control_app(nersc.api, nersc.scheduler)))
+    if compute is not None:
+        services.append(Mount("/compute", compute_service.create_app(compute, control.issuer)))
+        controls.append(Mount("/compute", compute_service.create_control_app(compute)))
     app = Starlette(
         routes=[
             Route("/health", health),

@@ -8,20 +8,30 @@ from datetime import timedelta
 
 from beamlines.config import Beamline
 from beamlines.deployment import Deployment
-from beamlines.facilities import FacilityRules, ProcessRules, SuperfacilityRules
+from beamlines.facilities import ComputeRules, FacilityRules, ProcessRules, SuperfacilityRules
 from resources.clock import Clock
 from resources.facilities import Facility
 from resources.facilities.batch import BatchFacility
+from resources.facilities.compute import ComputeJobs
+from resources.facilities.globus_files import GlobusFiles
 from resources.facilities.nersc import NerscJobs
 from resources.facilities.process import LocalFiles, ProcessJobs
 from resources.facilities.service import Files, JobService
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Gate
+from resources.globus import Globus
 from resources.remote import Patience, Remote
+from resources.settings import login_of
 
 
 def make_facility(
-    name: str, beamline: Beamline, deployment: Deployment, remote: Remote, gate: Gate, clock: Clock
+    name: str,
+    beamline: Beamline,
+    deployment: Deployment,
+    remote: Remote,
+    gate: Gate,
+    clock: Clock,
+    globus: Globus,
 ) -> Facility:
     """The facility ``name`` of the beamline's file, with the deployment's service behind it.
 
@@ -31,7 +41,7 @@ def make_facility(
     if name not in beamline.facilities:
         raise ValueError(f"{beamline.name} has no facility {name!r}: there are {sorted(beamline.facilities)}")
     rules, timing = beamline.facilities[name], deployment.timing
-    service, files = _service(name, rules, deployment, clock)
+    service, files = _service(name, rules, beamline, deployment, globus, clock)
     patience = Patience(
         first_poll=timedelta(seconds=timing.poll_first_s),
         longest_poll=timedelta(seconds=timing.poll_longest_s),
@@ -40,7 +50,9 @@ def make_facility(
     return BatchFacility(name, service, files, remote, clock, gate, patience)
 
 
-def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clock) -> tuple[JobService, Files]:
+def _service(
+    name: str, rules: FacilityRules, beamline: Beamline, deployment: Deployment, globus: Globus, clock: Clock
+) -> tuple[JobService, Files]:
     if isinstance(rules, SuperfacilityRules):
         if deployment.superfacility is None:
             raise _missing(name, deployment, "superfacility", "api_url, token_url, key_file")
@@ -48,6 +60,11 @@ def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clo
         return NerscJobs(api), api
     if isinstance(rules, ProcessRules):
         return ProcessJobs(rules.resources.logs), LocalFiles()
+    # What only Globus reaches is read where a scan's first copy lies: that place is mounted here.
+    files = GlobusFiles(globus, beamline.places[rules.work], beamline.places[beamline.scans.first_copy], clock)
+    if isinstance(rules, ComputeRules):
+        url = deployment.globus.compute_url
+        return ComputeJobs(login_of(deployment), rules, files, clock, compute_url=url), files
     raise ValueError(f"facility {name!r} is of kind {rules.kind!r}, for which nothing is written yet")
 
 

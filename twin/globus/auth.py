@@ -20,6 +20,10 @@ from starlette.routing import Route
 
 TRANSFER = "transfer.api.globus.org"
 TRANSFER_ALL = f"urn:globus:auth:scope:{TRANSFER}:all"
+COMPUTE = "funcx_service"
+COMPUTE_ALL = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
+SERVICES = {TRANSFER_ALL: TRANSFER, COMPUTE_ALL: COMPUTE}
+"""Resource servers, by the scope that opens each."""
 DATA_ACCESS = re.compile(r"\*?https://auth\.globus\.org/scopes/(?P<collection>[0-9a-f-]{36})/data_access")
 SCOPE = re.compile(r"(?P<name>[^\s\[\]]+)(?:\[(?P<dependencies>[^\[\]]*)\])?")
 TOKEN_LIFETIME = timedelta(seconds=172_800)
@@ -35,6 +39,8 @@ class Token:
     data_access: frozenset[str]
     """Collections that the consent of this token names."""
     expires: datetime
+    services: frozenset[str] = frozenset({TRANSFER})
+    """Resource servers that take it."""
 
 
 class InvalidScopeError(ValueError):
@@ -57,13 +63,17 @@ class TokenIssuer:
             client_secret.encode(), self._client_secret.encode()
         )
 
-    def issue(self, scopes: str) -> str:
-        """A new token. Raises InvalidScopeError."""
-        consents = _data_access(scopes)
-        value = secrets.token_urlsafe(32)
-        with self._lock:
-            self._tokens[value] = Token(self.client_id, consents, self._clock() + self.lifetime)
-        return value
+    def issue(self, scopes: str) -> dict[str, str]:
+        """New tokens, one a service, by the scope of each. Raises InvalidScopeError."""
+        wanted, consents = _read(scopes)
+        made = {}
+        for scope in wanted:
+            value = secrets.token_urlsafe(32)
+            services = frozenset({SERVICES[scope]})
+            with self._lock:
+                self._tokens[value] = Token(self.client_id, consents, self._clock() + self.lifetime, services)
+            made[scope] = value
+        return made
 
     def find(self, value: str) -> Token | None:
         """What ``value`` allows; None where it was never issued or has ended."""
@@ -89,20 +99,25 @@ def create_app(issuer: TokenIssuer) -> Starlette:
         if form.get("grant_type") != "client_credentials":
             return JSONResponse({"error": "unsupported_grant_type"}, 400)
         try:
-            value = issuer.issue(form.get("scope", ""))
+            tokens = issuer.issue(form.get("scope", ""))
         except InvalidScopeError as error:
             return JSONResponse({"error": "invalid_scope", "error_description": str(error)}, 400)
-        document = {
-            "access_token": value,
-            "scope": TRANSFER_ALL,
-            "expires_in": int(issuer.lifetime.total_seconds()),
-            "token_type": "Bearer",
-            "resource_server": TRANSFER,
-            "other_tokens": [],
-        }
+        lifetime_s = int(issuer.lifetime.total_seconds())
+        first, *others = [_document(scope, value, lifetime_s) for scope, value in tokens.items()]
+        document = {**first, "other_tokens": others}
         return JSONResponse(document, headers={"Cache-Control": "no-store"})
 
     return Starlette(routes=[Route("/v2/oauth2/token", token, methods=["POST"])])
+
+
+def _document(scope: str, value: str, lifetime_s: int) -> dict[str, object]:
+    return {
+        "access_token": value,
+        "scope": scope,
+        "expires_in": lifetime_s,
+        "token_type": "Bearer",
+        "resource_server": SERVICES[scope],
+    }
 
 
 def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str]:
@@ -116,17 +131,18 @@ def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str]:
     return form.get("client_id", ""), form.get("client_secret", "")
 
 
-def _data_access(scopes: str) -> frozenset[str]:
+def _read(scopes: str) -> tuple[list[str], frozenset[str]]:
+    """The services' scopes that were asked for, and the consents among what depends on them."""
     consents: set[str] = set()
     found = list(SCOPE.finditer(scopes))
     if not found:
         raise InvalidScopeError("no scope was asked for")
     for scope in found:
-        if scope["name"] != TRANSFER_ALL:
-            raise InvalidScopeError(f"the twin issues tokens for {TRANSFER_ALL} only, not for {scope['name']}")
+        if scope["name"] not in SERVICES:
+            raise InvalidScopeError(f"the twin issues tokens for {list(SERVICES)} only, not for {scope['name']}")
         for dependency in (scope["dependencies"] or "").split():
             consent = DATA_ACCESS.fullmatch(dependency)
             if consent is None:
                 raise InvalidScopeError(f"unknown dependent scope {dependency}")
             consents.add(consent["collection"])
-    return frozenset(consents)
+    return [scope["name"] for scope in found], frozenset(consents)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from twin.globus.auth import TRANSFER_ALL, Token, TokenIssuer
+from twin.globus.auth import TRANSFER, TRANSFER_ALL, Token, TokenIssuer
 from twin.globus.documents import DeleteDocument, TransferDocument
 from twin.globus.engine import Engine, IdenticalTransferError, TooManyPendingError, UnknownSubmissionError
 from twin.globus.errors import ServiceError, refuse, result
@@ -79,8 +79,8 @@ def _authorized(handler: Handler, issuer: TokenIssuer) -> Callable[[Request], An
         if not value:
             raise ServiceError(401, "ClientError.AuthenticationFailed", "No credentials supplied")
         token = issuer.find(value) if scheme == "Bearer" else None
-        if token is None:
-            raise ServiceError(401, "AuthenticationFailed", "Token is not active")
+        if token is None or TRANSFER not in token.services:
+            raise ServiceError(401, "AuthenticationFailed", "Token is not active, or not for this service")
         return await run_in_threadpool(handler, Call(request, token, await request.body()))
 
     return endpoint

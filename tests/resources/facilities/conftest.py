@@ -18,9 +18,11 @@ from resources.database import Database
 from resources.facilities import Facility, JobResult
 from resources.facilities.factory import make_facility
 from resources.facilities.reconstruction import ReconstructionJob, Step
+from resources.globus import Globus
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote, RemoteStatus
+from resources.settings import Settings, globus_of
 from resources.testing import make_gate
 from resources.work import Record, WorkKey
 from tomography.phantom import Phantom, write_phantom
@@ -66,6 +68,7 @@ class Bench:
     name: str
     """Of the test: what it makes is called so, because the twin is shared."""
     ledger: Ledger
+    globus: Globus
     facility: Facility
     phantom: bytes
     pulses: Pulses = field(default_factory=Pulses)
@@ -134,14 +137,16 @@ def key_of(job: ReconstructionJob) -> WorkKey:
     return WorkKey("bl832/pscratch/zarr", str(job.key), " ".join(job.settings), job.raw_sha256)
 
 
-def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes) -> Bench:
+def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes, where: str = "nersc") -> Bench:
     """A bench with a ledger and a worker of its own on a twin that others may use too."""
     database, clock = Database(ledger_url), HastyClock()
     ledger = Ledger(database)
     remote = Remote(ledger, Owner.this_process("run-1"), clock)
     gate = make_gate(database, clock)
-    facility = make_facility("nersc", twin.world.beamline, twin.world.deployment, remote, gate, clock)
-    return Bench(twin, name, ledger, facility, phantom)
+    world = twin.world
+    globus = globus_of(Settings(world.deployment, world.beamline))
+    facility = make_facility(where, world.beamline, world.deployment, remote, gate, clock, globus)
+    return Bench(twin, name, ledger, globus, facility, phantom)
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +170,7 @@ def bench(twin: Twin, tmp_path: Path, phantom: bytes) -> Iterator[Bench]:
     twin.control.reset()
     yield made
     made.facility.close()
+    made.globus.close()
     made.ledger.database.close()
     twin.control.reset()
     made.nersc.scheduler.clear_faults()

@@ -267,7 +267,9 @@ def test_a_restricted_scan_is_refused_before_anything_is_sent(bench):
     remote = Remote(bench.ledger, Owner.this_process("run-1"), SystemClock())
     rules = ExportControl(default="unrestricted", restricted_folders=("small",))
     gate = make_gate(bench.ledger.database, SystemClock(), rules)
-    strict = make_facility("nersc", bench.beamline, bench.twin.world.deployment, remote, gate, SystemClock())
+    strict = make_facility(
+        "nersc", bench.beamline, bench.twin.world.deployment, remote, gate, SystemClock(), bench.globus
+    )
     with pytest.raises(NotAllowedError, match="export controlled"):
         strict.run(small(bench), small_key(bench), bench.pulses)
     with pytest.raises(NotAllowedError, match="export controlled"):

@@ -1,0 +1,232 @@
+"""Functions and tasks: submitted, run by one endpoint in processes of their own, and remembered over a restart.
+
+Belongs here: what a task goes through, and the documents that tell it.
+Does not: HTTP (app), or what runs inside a task's process (worker).
+"""
+
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from twin.compute.conditions import ComputeConditions, ComputeFault
+from twin.compute.processes import kill, result_of, runs, start
+
+PAYLOAD_LIMIT_BYTES = 10 * 1024**2
+_TICK_S = 0.05
+
+
+class ComputeError(Exception):
+    """A request that the service refuses."""
+
+    def __init__(self, status: int, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.code = code
+
+
+class Compute:
+    """The service, with endpoints that all run on this machine. ``start`` it, and ``close`` it."""
+
+    def __init__(self, folder: Path, *, endpoints: Mapping[str, frozenset[str]], clock: Callable[[], datetime]) -> None:
+        """``endpoints``: by id, what each takes as user_endpoint_config."""
+        self._folder = folder
+        self._endpoints = endpoints
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._faults: list[tuple[ComputeFault, int]] = []
+        self._functions: dict[str, str] = {}
+        self._tasks: dict[str, dict[str, Any]] = {}
+        self.conditions = ComputeConditions()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="twin-compute")
+
+    def start(self) -> None:
+        (self._folder / "tasks").mkdir(parents=True, exist_ok=True)
+        functions = self._folder / "functions.json"
+        self._functions = json.loads(functions.read_text()) if functions.exists() else {}
+        for file in (self._folder / "tasks").glob("*/task.json"):
+            task = json.loads(file.read_text())
+            self._tasks[task["task_id"]] = task
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every task's processes."""
+        self._stop.set()
+        self._thread.join()
+        for task_id in self._tasks:
+            kill(self._home(task_id))
+
+    # -- what clients ask ----------------------------------------------------------------------------------------
+
+    def register_function(self, document: Mapping[str, Any]) -> str:
+        if not isinstance(document.get("function_code"), str) or not isinstance(document.get("function_name"), str):
+            raise ComputeError(422, 5, "function_code and function_name must be given")
+        with self._lock:
+            identifier = str(uuid.uuid4())
+            self._functions[identifier] = document["function_code"]
+            _write(self._folder / "functions.json", self._functions)
+        return identifier
+
+    def submit(self, endpoint: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        self._must_know(endpoint)
+        wanted = document.get("tasks")
+        if not isinstance(wanted, dict) or not wanted:
+            raise ComputeError(422, 5, "tasks must be an object of payloads by function")
+        for function, payloads in wanted.items():
+            if function not in self._functions:
+                raise ComputeError(404, 16, f"Function {function} could not be resolved")
+            if any(len(payload.encode()) > PAYLOAD_LIMIT_BYTES for payload in payloads):
+                raise ComputeError(413, 27, f"Payload is larger than {PAYLOAD_LIMIT_BYTES} bytes")
+        group = document.get("task_group_id") if self.conditions.takes_group_ids else None
+        group = str(group or uuid.uuid4())
+        config = document.get("user_endpoint_config") or {}
+        with self._lock:
+            made = {
+                function: [self._make(endpoint, group, function, payload, config) for payload in payloads]
+                for function, payloads in wanted.items()
+            }
+        return {"request_id": str(uuid.uuid4()), "task_group_id": group, "endpoint_id": endpoint, "tasks": made}
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        with self._lock:
+            task = self._tasks.get(task_id)
+            if task is None:
+                raise ComputeError(404, 18, f"Task {task_id} not found")
+            shown = ("task_id", "status", "result", "exception", "completion_t")
+            return {name: task[name] for name in shown if name in task}
+
+    def group(self, group: str) -> dict[str, Any]:
+        with self._lock:
+            tasks = [{"id": task["task_id"]} for task in self._tasks.values() if task["group"] == group]
+        if not tasks:
+            raise ComputeError(404, 20, f"Task group {group} not found")
+        return {"taskgroup_id": group, "tasks": tasks}
+
+    def endpoint_status(self, endpoint: str) -> dict[str, Any]:
+        self._must_know(endpoint)
+        return {"status": "online" if self.conditions.online else "offline", "details": {}}
+
+    # -- what the twin's owner sets ------------------------------------------------------------------------------
+
+    def inject(self, fault: ComputeFault) -> None:
+        with self._lock:
+            self._faults.append((fault, fault.times))
+
+    def faults(self) -> list[ComputeFault]:
+        with self._lock:
+            return [fault.model_copy(update={"times": left}) for fault, left in self._faults]
+
+    def reset(self) -> None:
+        """No faults, online, fast; tasks stay."""
+        with self._lock:
+            self._faults.clear()
+            self.conditions = ComputeConditions()
+
+    def forget(self, task_id: str) -> None:
+        """The service knows the task no more; its processes go on."""
+        with self._lock:
+            del self._tasks[task_id]
+
+    def tasks(self, match: str = "") -> list[dict[str, Any]]:
+        """Every task that was ever made whose payload contains ``match``, in order."""
+        with self._lock:
+            return [dict(task) for task in self._tasks.values() if match in task["payload"]]
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    def _make(self, endpoint: str, group: str, function: str, payload: str, config: Mapping[str, Any]) -> str:
+        task_id = str(uuid.uuid4())
+        fault = self._take(payload)
+        task = {
+            "task_id": task_id,
+            "group": group,
+            "endpoint": endpoint,
+            "function": function,
+            "payload": payload,
+            "status": "pending",
+            "made": self._clock().isoformat(),
+            "fault": None if fault is None else fault.model_dump(),
+        }
+        unknown = sorted(set(config) - self._endpoints[endpoint])
+        if unknown:
+            # The endpoint starts one of the user's own by a template; one that it cannot render is a failed task.
+            self._end(task, exception=f"Endpoint could not be started: {unknown[0]!r} is not in its schema")
+        if fault is None or fault.kind != "vanish":
+            self._tasks[task_id] = task
+            self._keep(task)
+        return task_id
+
+    def _take(self, payload: str) -> ComputeFault | None:
+        for index, (fault, left) in enumerate(self._faults):
+            if fault.match in payload:
+                if left == 1:
+                    del self._faults[index]
+                else:
+                    self._faults[index] = (fault, left - 1)
+                return fault
+        return None
+
+    def _run(self) -> None:
+        while not self._stop.wait(_TICK_S):
+            with self._lock:
+                for task in self._tasks.values():
+                    self._advance(task)
+
+    def _advance(self, task: dict[str, Any]) -> None:
+        fault = ComputeFault(**task["fault"]) if task["fault"] else None
+        waited = self._clock() - datetime.fromisoformat(task["made"])
+        if task["status"] in ("pending", "waiting-for-nodes") and self.conditions.online:
+            if fault is not None and fault.kind == "exception":
+                self._end(task, exception="Traceback ...\nWorkerLost: Task failure due to loss of worker")
+            elif waited >= timedelta(seconds=self.conditions.queue_delay_s):
+                start(self._home(task["task_id"]), task, self._functions[task["function"]])
+                task["began"] = self._clock().isoformat()
+                self._become(task, "running")
+            elif task["status"] == "pending":
+                self._become(task, "waiting-for-nodes")
+        elif task["status"] == "running":
+            self._look_at(task, fault)
+
+    def _look_at(self, task: dict[str, Any], fault: ComputeFault | None) -> None:
+        home = self._home(task["task_id"])
+        ran = self._clock() - datetime.fromisoformat(task["began"])
+        if fault is not None and fault.kind == "lose_node" and ran >= timedelta(seconds=fault.after_s):
+            kill(home)
+            return  # and nobody tells the service
+        result = result_of(home)
+        if result is not None:
+            kept = {} if fault is not None and fault.kind == "abandon" else result
+            self._end(task, **kept)
+        elif not runs(home):
+            self._end(task, exception="Traceback ...\nManagerLost: Task failure due to loss of manager")
+
+    def _end(self, task: dict[str, Any], **outcome: str) -> None:
+        task.update(outcome, completion_t=str(self._clock().timestamp()))
+        self._become(task, "failed" if "exception" in outcome else "success")
+
+    def _become(self, task: dict[str, Any], status: str) -> None:
+        task["status"] = status
+        self._keep(task)
+
+    def _keep(self, task: Mapping[str, Any]) -> None:
+        home = self._home(task["task_id"])
+        home.mkdir(parents=True, exist_ok=True)
+        _write(home / "task.json", task)
+
+    def _home(self, task_id: str) -> Path:
+        return self._folder / "tasks" / task_id
+
+    def _must_know(self, endpoint: str) -> None:
+        if endpoint not in self._endpoints:
+            raise ComputeError(404, 17, f"Endpoint {endpoint} could not be resolved")
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(document))
+    shutil.move(partial, path)
