@@ -1,4 +1,4 @@
-"""One port for the whole world: /auth, /transfer, /superfacility, /control, /health.
+"""One port for the whole world: /auth, /transfer, /superfacility, /slurm_rest, /control, /health.
 
 Belongs here: putting the services together, and serving them until told to stop.
 Does not: what any of them does, or the command line (__main__).
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,8 +25,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from beamlines.config import parse_beamline
 from beamlines.deployment import parse_deployment
+from beamlines.facilities import SlurmRestRules
 from twin import control as control_api
-from twin import superfacility
+from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
 from twin.control import Control
 from twin.faults import CLOSE_CONNECTION, FaultInjector, FaultMiddleware
@@ -35,12 +37,15 @@ from twin.globus.conditions import ConditionsBoard
 from twin.globus.engine import Engine
 from twin.globus.journal import Journal
 from twin.globus.storage import Storage
+from twin.scheduler import Cluster
 from twin.scheduler.local import LocalScheduler
+from twin.slurm_rest import SlurmRest, SlurmTokens
 from twin.superfacility import Superfacility
-from twin.world import World, create_world
+from twin.world import NotInTheWorldError, World, create_world
 
 HOST = "127.0.0.1"
 SUPERFACILITY_CLIENT = "twinalsclient"
+EASTERN = ZoneInfo("America/New_York")
 PATIENCE_S = 1
 """How long requests that are being answered may still take when the twin stops."""
 
@@ -62,6 +67,14 @@ class Nersc:
 
 
 @dataclass(frozen=True)
+class SlurmSite:
+    """A facility with a Slurm REST API, and the batch system behind it."""
+
+    api: SlurmRest
+    scheduler: LocalScheduler
+
+
+@dataclass(frozen=True)
 class Twin:
     """A twin that is being served. Tests may use the objects; everything else talks to ``url``."""
 
@@ -70,6 +83,7 @@ class Twin:
     control: Control
     engine: Engine
     nersc: Nersc | None
+    slurm_site: SlurmSite | None = None
 
 
 @contextmanager
@@ -101,9 +115,12 @@ def serve(
         nersc = create_nersc(world, clock)
         if nersc is not None:
             stack.callback(nersc.scheduler.close)
+        slurm_site = create_slurm_site(world, clock)
+        if slurm_site is not None:
+            stack.callback(slurm_site.scheduler.close)
         control = Control(injector, board, issuer, clock)
-        stack.enter_context(_running(create_app(engine, control, nersc), listener))
-        yield Twin(url, world, control, engine, nersc)
+        stack.enter_context(_running(create_app(engine, control, nersc, slurm_site), listener))
+        yield Twin(url, world, control, engine, nersc, slurm_site)
 
 
 def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
@@ -137,7 +154,44 @@ def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
     return Nersc(api, scheduler)
 
 
-def create_app(engine: Engine, control: Control, nersc: Nersc | None) -> FaultMiddleware:
+def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
+    """The facility with a Slurm REST API, as the world's deployment has it, and its token; None where there is none.
+
+    Raises NotInTheWorldError for a second one: the twin has one address for it.
+    """
+    names = [name for name, rules in world.beamline.facilities.items() if rules.kind == "slurm-rest"]
+    if not names:
+        return None
+    name = names[0]
+    rules, service = world.beamline.facilities[name], world.deployment.slurm_rest[name]
+    if len(names) > 1 or not isinstance(rules, SlurmRestRules) or service.token.file is None:
+        raise NotInTheWorldError(f"slurm_rest: one facility, and the file of its token, which the twin writes: {names}")
+    cluster = Cluster(
+        name=name,
+        user=service.user,
+        zone=EASTERN,
+        partition="batch",
+        qos=tuple({rules.resources.queue, "normal", "debug"}),
+        default_qos="normal",
+        accounts=(rules.resources.account,),
+        features=("nvme",),
+        needs_constraint=False,
+    )
+    scheduler = LocalScheduler(
+        world.state_dir / "twin" / f"scheduler-{name}",
+        home=Path(world.deployment.prefixes[name]) / "ccs/home" / service.user,
+        images={str(rules.program.image): Path(sys.executable)},
+        clock=clock,
+        cluster=cluster,
+    )
+    tokens = SlurmTokens(service.user, clock)
+    tokens.write(Path(service.token.file))
+    return SlurmSite(SlurmRest(scheduler, cluster, tokens, clock, lambda: scheduler.pace.nodes), scheduler)
+
+
+def create_app(
+    engine: Engine, control: Control, nersc: Nersc | None, slurm_site: SlurmSite | None = None
+) -> FaultMiddleware:
     """Every service on one port, behind the faults that the control API sets."""
 
     async def health(_: Request) -> Response:
@@ -148,6 +202,9 @@ def create_app(engine: Engine, control: Control, nersc: Nersc | None) -> FaultMi
     if nersc is not None:
         services.append(Mount("/superfacility", superfacility.create_app(nersc.api)))
         controls.append(Mount("/superfacility", superfacility.create_control_app(nersc.api, nersc.scheduler)))
+    if slurm_site is not None:
+        services.append(Mount("/slurm_rest", slurm_rest.create_app(slurm_site.api)))
+        controls.append(Mount("/slurm_rest", slurm_rest.create_control_app(slurm_site.api, slurm_site.scheduler)))
     app = Starlette(
         routes=[
             Route("/health", health),
