@@ -104,7 +104,7 @@ def serve(
     clock = clock or SettableClock()
     with ExitStack() as stack:
         stack.enter_context(_only_one(state_dir / "twin"))
-        listener = stack.enter_context(_listener(port))
+        listener = stack.enter_context(open_listener(port))
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         world = load_world(deployment_file, state_dir, {**environment, "ALS_TWIN_URL": url})
         injector, board = FaultInjector(clock), ConditionsBoard()
@@ -119,7 +119,7 @@ def serve(
         if slurm_site is not None:
             stack.callback(slurm_site.scheduler.close)
         control = Control(injector, board, issuer, clock)
-        stack.enter_context(_running(create_app(engine, control, nersc, slurm_site), listener))
+        stack.enter_context(running(create_app(engine, control, nersc, slurm_site), listener))
         yield Twin(url, world, control, engine, nersc, slurm_site)
 
 
@@ -226,7 +226,8 @@ class _Protocol(H11Protocol):
 
 
 @contextmanager
-def _running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+def running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+    """Serve an application until the context ends."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -250,7 +251,8 @@ def _running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
 
 
 @contextmanager
-def _listener(port: int) -> Iterator[socket.socket]:
+def open_listener(port: int = 0) -> Iterator[socket.socket]:
+    """A socket that listens on loopback; port 0 takes a free one. Raises PortTakenError."""
     # The protocol is named because asyncio sets TCP_NODELAY only where it is: else every answer takes 40 ms more.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -58,6 +58,9 @@ that is not here counts as active: the deadline ends that, and nothing unknown i
 MAY_COME_BACK = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"})
 """States in which accounting closes a record of a job that the controller may have queued again, under the same id."""
 
+NAMELESS = "allocation"
+"""What accounting calls a job that has ended before the record of its start arrived: for some seconds (seen)."""
+
 NO_FAULT_OF_THE_JOB = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
 """Ends that a new attempt may mend."""
 

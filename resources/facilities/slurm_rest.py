@@ -22,7 +22,7 @@ from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import JobSpec
 from resources.facilities.service import FacilityState, Health, JobSeen
-from resources.facilities.slurm import SlurmRow, log_paths, render_script, slurm_of
+from resources.facilities.slurm import NAMELESS, SlurmRow, log_paths, render_script, slurm_of
 from resources.facilities.slurm_documents import (
     accounted_job,
     controller_job,
@@ -120,7 +120,7 @@ class SlurmRest:
     def job(self, job_id: str) -> JobSeen:
         # The controller first: accounting closes the record of a job that is queued again, and misses exit codes.
         where = f"job/{quote(job_id, safe='')}"
-        rows = self._controlled(where) or self._rows(self._accounting_url, where, accounted_job)
+        rows = self._controlled(where) or self._recorded(where)
         found = [row for row in rows if row.job_id == job_id]
         if not found:
             raise LookupError(f"Job not found: {job_id}")
@@ -174,7 +174,11 @@ class SlurmRest:
         # ``uts`` is the one form of a time that has no zone to guess.
         after = int((since - CLOCKS_MAY_DIFFER).timestamp())
         options |= {"start_time": f"uts{after}", "skip_steps": "true"}
-        return self._rows(self._accounting_url, "jobs", accounted_job, **options)
+        return self._recorded("jobs", **options)
+
+    def _recorded(self, where: str, **options: str) -> list[SlurmRow]:
+        rows = self._rows(self._accounting_url, where, accounted_job, **options)
+        return [row for row in rows if row.name != NAMELESS]
 
     def _rows(
         self, url: str | None, where: str, read: Callable[[Mapping[str, Any]], SlurmRow], **options: str
