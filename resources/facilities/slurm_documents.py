@@ -78,35 +78,12 @@ def job_request(
     return {"job": request, "script": script}
 
 
-def controller_job(document: Document) -> SlurmRow:
-    """A job as the controller shows it. Raises KeyError where it has no id or no state."""
-    state = word(document["job_state"])
-    exit_code, signal = _ended_with(document.get("exit_code"), state)
-    return _row(
-        document,
-        state,
-        (exit_code, signal),
-        submitted=document.get("submit_time"),
-        started=document.get("start_time"),
-        ended=document.get("end_time"),
-    )
+def read_job(document: Document) -> SlurmRow:
+    """A job as the controller or as accounting shows it, told apart by the document: S3M shows one for the other.
 
-
-def accounted_job(document: Document) -> SlurmRow:
-    """A job as accounting shows it. Raises KeyError where it has no id or no state."""
-    state = word(document["state"]["current"])
-    exit_code, signal = _ended_with(document.get("exit_code"), state)
-    if state == "FAILED" and not exit_code and not signal:
-        exit_code = None  # not true: see above
-    times = document.get("time") or {}
-    return _row(
-        document,
-        state,
-        (exit_code, signal),
-        submitted=times.get("submission"),
-        started=times.get("start"),
-        ended=times.get("end"),
-    )
+    Raises KeyError where it has no id or no state.
+    """
+    return _controlled(document) if "job_state" in document else _accounted(document)
 
 
 def word(shown: object) -> str:
@@ -151,6 +128,34 @@ def maintenance(reservations: Sequence[Document]) -> tuple[Outage, ...]:
     return tuple(sorted(outages, key=lambda outage: outage.start))
 
 
+def _controlled(document: Document) -> SlurmRow:
+    state = word(document["job_state"])
+    return _row(
+        document,
+        state,
+        _ended_with(document.get("exit_code"), state),
+        submitted=document.get("submit_time"),
+        started=document.get("start_time"),
+        ended=document.get("end_time"),
+    )
+
+
+def _accounted(document: Document) -> SlurmRow:
+    state = word(document["state"]["current"])
+    exit_code, signal = _ended_with(document.get("exit_code"), state)
+    if state == "FAILED" and not exit_code and not signal:
+        exit_code = None  # not true: see above
+    times = document.get("time") or {}
+    return _row(
+        document,
+        state,
+        (exit_code, signal),
+        submitted=times.get("submission"),
+        started=times.get("start"),
+        ended=times.get("end"),
+    )
+
+
 def _row(
     document: Document,
     state: str,
@@ -162,6 +167,8 @@ def _row(
 ) -> SlurmRow:
     nodes = split_nodes(document.get("nodes"))
     meaning = STATES.get(state, JobState.ACTIVE)
+    # Of a job that waits, or never ran, the start is a guess; a node is none.
+    has_run = bool(nodes) and meaning not in (JobState.QUEUED, JobState.HELD)
     return SlurmRow(
         job_id=str(number(document["job_id"])),
         name=str(document.get("name") or ""),
@@ -169,7 +176,7 @@ def _row(
         exit_code=ended_with[0],
         signal=ended_with[1],
         submitted=moment(submitted),
-        started=moment(started) if nodes else None,
+        started=moment(started) if has_run else None,
         ended=moment(ended) if meaning in TERMINAL else None,
         nodes=nodes,
     )

@@ -24,11 +24,10 @@ from resources.facilities.job import JobSpec
 from resources.facilities.service import FacilityState, Health, JobSeen
 from resources.facilities.slurm import NAMELESS, SlurmRow, log_paths, render_script, slurm_of
 from resources.facilities.slurm_documents import (
-    accounted_job,
-    controller_job,
     has_objects,
     job_request,
     maintenance,
+    read_job,
     usable_nodes,
 )
 from resources.remote import TERMINAL
@@ -168,7 +167,7 @@ class SlurmRest:
     # -- tables --------------------------------------------------------------------------------------------------
 
     def _controlled(self, where: str) -> list[SlurmRow]:
-        return self._rows(self._controller_url, where, controller_job)
+        return self._rows(self._controller_url, where)
 
     def _accounted(self, since: datetime, **options: str) -> list[SlurmRow]:
         # ``uts`` is the one form of a time that has no zone to guess.
@@ -177,12 +176,10 @@ class SlurmRest:
         return self._recorded("jobs", **options)
 
     def _recorded(self, where: str, **options: str) -> list[SlurmRow]:
-        rows = self._rows(self._accounting_url, where, accounted_job, **options)
+        rows = self._rows(self._accounting_url, where, **options)
         return [row for row in rows if row.name != NAMELESS]
 
-    def _rows(
-        self, url: str | None, where: str, read: Callable[[Mapping[str, Any]], SlurmRow], **options: str
-    ) -> list[SlurmRow]:
+    def _rows(self, url: str | None, where: str, **options: str) -> list[SlurmRow]:
         if url is None:
             return []
         try:
@@ -190,7 +187,7 @@ class SlurmRest:
         except _NothingFoundError:
             return []
         try:
-            return [read(one) for one in shown]
+            return [read_job(one) for one in shown]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self._unavailable(f"it shows a job in a shape that is not known ({type(error).__name__}: {error})", error)
 

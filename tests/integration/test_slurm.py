@@ -29,7 +29,6 @@ from resources.owner import Owner
 from resources.remote import Attempt, Remote, RemoteStatus
 from resources.testing import make_gate
 from resources.work import Record, WorkKey
-from tests.integration.conftest import CLUSTER
 from twin import superfacility
 from twin.clock import SettableClock
 from twin.faults import Fault, FaultInjector, FaultMiddleware
@@ -98,7 +97,7 @@ def bench(slurm: SlurmServers, tmp_path_factory: pytest.TempPathFactory) -> Iter
         public_key = superfacility.create_key(Path(world.deployment.superfacility.key_file), SUPERFACILITY_CLIENT)
         scheduler = RealSlurm(slurm.environment, state)
         roots, keys = [Path(world.deployment.prefixes["nersc"])], {SUPERFACILITY_CLIENT: public_key}
-        api = Superfacility(scheduler, roots=roots, public_keys=keys, clock=clock, cluster=CLUSTER)
+        api = Superfacility(scheduler, roots=roots, public_keys=keys, clock=clock, cluster=slurm.cluster)
         app = FaultMiddleware(Starlette(routes=[Mount("/superfacility", superfacility.create_app(api))]), injector)
         with running(app, listener):
             database = Database(f"sqlite:///{state}/ledger.sqlite")
@@ -118,17 +117,21 @@ def fresh(bench: Bench) -> Iterator[None]:
     bench.injector.clear()
 
 
-def test_a_job_whose_node_fails_is_ended_by_no_fault_of_its_own(bench):
+@pytest.fixture
+def restored(bench: Bench) -> Iterator[None]:
+    """The node works again afterwards; not in the test itself, where it would hide that somebody pressed Ctrl-C."""
+    yield
+    bench.slurm.restore_node()
+
+
+def test_a_job_whose_node_fails_is_ended_by_no_fault_of_its_own(bench, restored):
     def fail(status: RemoteStatus) -> None:
         if status.state == "active":
             bench.slurm.fail_node()
 
     bench.act = fail
-    try:
-        with pytest.raises(WorkInterruptedError, match="NODE_FAIL"):
-            bench.run("node", "sleep 300")
-    finally:
-        bench.slurm.restore_node()
+    with pytest.raises(WorkInterruptedError, match="NODE_FAIL"):
+        bench.run("node", "sleep 300")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from resources.errors import CredentialsRefusedError, ServiceRefusedError, Servi
 from resources.facilities.job import JobSpec
 from resources.facilities.service import Health, JobSeen
 from resources.facilities.slurm import SlurmRow
-from resources.facilities.slurm_documents import accounted_job
+from resources.facilities.slurm_documents import read_job
 from resources.facilities.slurm_rest import SlurmRest
 from resources.remote import TERMINAL, JobState
 from twin.scheduler.servers import NODE, SlurmServers
@@ -107,7 +107,7 @@ def test_accounting_knows_the_state_and_no_exit_code_that_is_not_true(bench):
 
     def recorded() -> SlurmRow | None:
         answer = httpx.get(f"{bench.slurm.rest_url}/slurmdb/{VERSION}/job/{job_id}", headers=headers).json()
-        rows = [accounted_job(one) for one in answer["jobs"]]
+        rows = [read_job(one) for one in answer["jobs"]]
         # A job that ends at once is called "allocation" there until the record of its start has arrived.
         return rows[0] if rows and rows[0].ended and rows[0].name != "allocation" else None
 
@@ -196,16 +196,19 @@ def test_the_machine_says_how_it_is_and_what_maintenance_is_announced(bench):
     bench.slurm.command("scontrol", "delete", "reservation=pm1")
 
 
-def test_a_node_that_fails_is_seen_and_ends_its_job_by_no_fault_of_its_own(bench):
+@pytest.fixture
+def restored(bench: Bench) -> Iterator[None]:
+    yield
+    bench.slurm.restore_node()
+
+
+def test_a_node_that_fails_is_seen_and_ends_its_job_by_no_fault_of_its_own(bench, restored):
     job_id = bench.submit("als-node-1", "sleep 300")
     bench.until(job_id, JobState.ACTIVE)
     bench.slurm.fail_node()
-    try:
-        assert bench.client.state().health is Health.UNAVAILABLE
-        seen = bench.ended(job_id)
-        assert (seen.state, seen.job_state, seen.interrupted) == ("NODE_FAIL", JobState.FAILED, True)
-    finally:
-        bench.slurm.restore_node()
+    assert bench.client.state().health is Health.UNAVAILABLE
+    seen = bench.ended(job_id)
+    assert (seen.state, seen.job_state, seen.interrupted) == ("NODE_FAIL", JobState.FAILED, True)
 
 
 def ago() -> datetime:

@@ -42,6 +42,7 @@ class SlurmServers:
     """A cluster of one node that is up."""
 
     folder: Path
+    cluster: Cluster
     environment: Mapping[str, str]
     """What Slurm's commands need to find this cluster, and to print times in its zone."""
     rest_url: str | None = None
@@ -76,7 +77,8 @@ class SlurmServers:
 def slurm_servers(cluster: Cluster, *, rest: bool = False) -> Iterator[SlurmServers]:
     """Start everything in a new folder, and end everything with the context; then the folder is gone too.
 
-    Raises ServersFailedError. The programs end as well where this process is killed; then the folder stays.
+    Raises ServersFailedError. The programs end as well where this process is killed; then a job runs to its own end,
+    and the folder stays.
     """
     with tempfile.TemporaryDirectory(prefix="als-slurm-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -96,7 +98,7 @@ def _start(programs: "_Programs", cluster: Cluster, *, rest: bool) -> SlurmServe
     if rest:
         url = f"http://127.0.0.1:{ports['slurmrestd']}"
         _start_rest(programs, ports["slurmrestd"])
-    return SlurmServers(programs.folder, programs.environment, url)
+    return SlurmServers(programs.folder, cluster, programs.environment, url)
 
 
 def _environment(folder: Path, cluster: Cluster) -> dict[str, str]:

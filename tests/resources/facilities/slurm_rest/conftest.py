@@ -1,10 +1,11 @@
-"""The client of the Slurm REST API against the twin's: what is submitted, found, seen and refused."""
+"""A twin with a facility that has a Slurm REST API, and the platform's own client that drives it over real HTTP."""
 
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,14 @@ from resources.clock import SystemClock
 from resources.facilities.job import JobSpec
 from resources.facilities.service import JobSeen
 from resources.facilities.slurm_rest import SlurmRest
-from resources.remote import TERMINAL, JobState
+from resources.remote import TERMINAL
 from resources.settings import secret
 from twin.faults import Fault
 from twin.scheduler import JobRecord, Pace
 from twin.server import SlurmSite, Twin, serve
 from twin.testing import eventually
 
-CONFIG = Path(__file__).parents[3] / "config"
-SUBMITS = "POST /slurm_rest/slurm/*/job/submit"
-LONG_AGO = timedelta(hours=1)
+CONFIG = Path(__file__).parents[4] / "config"
 
 
 def write_configuration(folder: Path) -> Path:
@@ -86,6 +85,10 @@ class Bench:
     def submit(self, body: str = "echo done", name: str | None = None) -> str:
         return self.client.submit(replace(self.job, body=f"{body}\n"), name or self.name)
 
+    def other(self, **changes: object) -> AbstractContextManager[SlurmRest]:
+        """Another client, with other arguments."""
+        return closing(_client(self.twin, **changes))
+
     def ended(self, job_id: str) -> JobSeen:
         return eventually(lambda: self._ended(job_id))
 
@@ -107,7 +110,7 @@ class Bench:
         return [job for job in self.site.scheduler.jobs() if job.request.name == (name or self.name)]
 
 
-def make_client(twin: Twin, **changes: object) -> SlurmRest:
+def _client(twin: Twin, **changes: object) -> SlurmRest:
     service = twin.world.deployment.slurm_rest["olcf"]
     arguments: dict[str, object] = {
         "controller_url": f"{service.api_url}/slurm/{service.version}",
@@ -122,7 +125,7 @@ def make_client(twin: Twin, **changes: object) -> SlurmRest:
     return SlurmRest(**(arguments | changes))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     configuration = write_configuration(tmp_path_factory.mktemp("configuration"))
     with serve(configuration, tmp_path_factory.mktemp("state"), environment=os.environ) as served:
@@ -134,25 +137,10 @@ def bench(twin: Twin, request: pytest.FixtureRequest) -> Iterator[Bench]:
     rules = twin.world.beamline.facilities["olcf"]
     job = JobSpec("small", (ScanId("small/a.h5"),), twin.world.beamline.places["olcf"], "", rules.resources)
     name = f"als-{zlib.crc32(request.node.name.encode())}-1"
-    client = make_client(twin)
+    client = _client(twin)
     yield Bench(twin, twin.slurm_site, client, job, name)
     client.close()
     twin.control.reset()
     twin.slurm_site.api.reset()
     twin.slurm_site.scheduler.clear_faults()
     twin.slurm_site.scheduler.pace = Pace()
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-def test_a_job_is_submitted_seen_and_succeeds(bench):
-    before = now() - timedelta(seconds=1)
-    seen = bench.ended(bench.submit("echo hello; echo oops >&2"))
-    assert (seen.state, seen.job_state, seen.words, seen.exit_code) == ("COMPLETED", JobState.COMPLETED, "COMPLETED", 0)
-    assert (seen.name, seen.interrupted) == (bench.name, False)
-    assert before < seen.submitted <= seen.started <= seen.ended <= now()
-    assert seen.nodes == bench.records()[0].nodes
-    stdout, stderr = bench.client.log_paths(bench.job, seen)
-    assert (Path(stdout).read_text(), Path(stderr).read_text()) == ("hello\n", "oops\n")
