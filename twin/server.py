@@ -41,7 +41,7 @@ from twin.scheduler import Cluster
 from twin.scheduler.local import LocalScheduler
 from twin.slurm_rest import SlurmRest, SlurmTokens
 from twin.superfacility import Superfacility
-from twin.world import NotInTheWorldError, World, create_world
+from twin.world import NotInTheWorldError, World, create_world, must_be_inside
 
 HOST = "127.0.0.1"
 SUPERFACILITY_CLIENT = "twinalsclient"
@@ -185,6 +185,7 @@ def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
         cluster=cluster,
     )
     tokens = SlurmTokens(service.user, clock)
+    must_be_inside(Path(service.token.file), world.state_dir, f"slurm_rest.{name}.token")
     tokens.write(Path(service.token.file))
     return SlurmSite(SlurmRest(scheduler, cluster, tokens, clock, lambda: scheduler.pace.nodes), scheduler)
 

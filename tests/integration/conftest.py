@@ -37,7 +37,7 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[SlurmServers]:
 
 
 def _install(*, rest: bool) -> None:
-    """Install what is missing; skip where that cannot be."""
+    """Install what is missing; skip where that cannot be, fail where it can and does not work."""
     if os.geteuid() != 0:
         pytest.skip("real Slurm starts jobs as their users: only root can run these tests")
     wanted = PROGRAMS + (REST_PROGRAMS if rest else ())
@@ -46,11 +46,12 @@ def _install(*, rest: bool) -> None:
     if shutil.which("apt-get") is None:
         pytest.skip(f"there is no apt-get to install {' '.join(PACKAGES)} with: these tests need Debian's Slurm")
     packages = PACKAGES + (REST_PACKAGES if rest else ())
+    # RUNLEVEL: nothing is started only because it was installed.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
         done = subprocess.run(["/usr/bin/apt-get", *command], env=environment, capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"apt-get {command[0]} failed: {done.stderr.strip()[-500:]}")
+            pytest.fail(f"apt-get {command[0]} failed: {done.stderr.strip()[-500:]}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -126,8 +126,12 @@ def _client(twin: Twin, **changes: object) -> SlurmRest:
 
 
 @pytest.fixture(scope="package")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    configuration = write_configuration(tmp_path_factory.mktemp("configuration"))
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_configuration(tmp_path_factory.mktemp("configuration"))
+
+
+@pytest.fixture(scope="package")
+def twin(configuration: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     with serve(configuration, tmp_path_factory.mktemp("state"), environment=os.environ) as served:
         yield served
 

@@ -14,6 +14,8 @@ from resources.facilities.service import Health, Outage
 from resources.remote import JobState
 from resources.settings import secret
 from twin.scheduler import Pace
+from twin.server import serve
+from twin.world import NotInTheWorldError
 
 PROJECT = Path(__file__).parents[4]
 SUBMITS = "POST /slurm_rest/slurm/*/job/submit"
@@ -216,6 +218,20 @@ def test_an_id_that_is_none_reaches_no_other_address(bench, job_id):
         bench.client.job(job_id)
     for entry in bench.twin.control.injector.requests():
         assert entry.request.startswith(("GET /slurm_rest/slurm/v0.0.38/job/", "GET /slurm_rest/slurmdb/v0.0.38/job/"))
+
+
+def test_the_twin_writes_no_token_outside_its_own_folder(configuration, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "bl832.yaml").write_text((configuration.parent / "bl832.yaml").read_text())
+    text = configuration.read_text().replace("${ALS_STATE}/secrets/olcf_token", f"{elsewhere}/token")
+    (elsewhere / "twin.yaml").write_text(text)
+    with (
+        pytest.raises(NotInTheWorldError, match=r"slurm_rest\.olcf\.token"),
+        serve(elsewhere / "twin.yaml", tmp_path / "s"),
+    ):
+        pass
+    assert not (elsewhere / "token").exists()
 
 
 def test_importing_the_client_is_cheap():
