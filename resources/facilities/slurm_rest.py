@@ -27,6 +27,7 @@ from resources.facilities.slurm_documents import (
     has_objects,
     job_request,
     maintenance,
+    number,
     read_job,
     usable_nodes,
 )
@@ -49,6 +50,8 @@ _NOTHING = frozenset({2017, 9003})
 _CREDENTIALS = frozenset({1007, 2002, 2010, *range(6000, 6010)})
 # Communication with one of the daemons, which may be away, and what nobody knows anything of:
 _AWAY = frozenset({-1, *range(1000, 1007), *range(1800, 1806), *range(5000, 5006), *range(7000, 7004)})
+# The controller's own reasons, and the REST server's for a document: only these say that nothing was queued.
+_REFUSALS = frozenset({*range(2000, 3000), *range(9000, 10000)})
 
 
 class _NothingFoundError(Exception):
@@ -146,10 +149,10 @@ class SlurmRest:
     # -- the machine and the token -------------------------------------------------------------------------------
 
     def state(self) -> FacilityState:
-        if not any(_answers(ping) for ping in self._list("ping", "pings")):
+        if not any(_answers(ping) for ping in self._list(f"{self._controller_url}/ping", "pings")):
             return FacilityState(Health.UNAVAILABLE, "its controller does not answer")
-        nodes = self._list("nodes", "nodes")
-        outages = maintenance(self._list("reservations", "reservations"))
+        nodes = self._list(f"{self._controller_url}/nodes", "nodes")
+        outages = maintenance(self._list(f"{self._controller_url}/reservations", "reservations"))
         usable = usable_nodes(nodes)
         why = f"{usable} of {len(nodes)} nodes can be used"
         if not usable:
@@ -182,20 +185,21 @@ class SlurmRest:
     def _rows(self, url: str | None, where: str, **options: str) -> list[SlurmRow]:
         if url is None:
             return []
-        try:
-            shown = self._ask("GET", f"{url}/{where}", params=options).get("jobs") or []
-        except _NothingFoundError:
-            return []
+        shown = self._list(f"{url}/{where}", "jobs", options)
         try:
             return [read_job(one) for one in shown]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self._unavailable(f"it shows a job in a shape that is not known ({type(error).__name__}: {error})", error)
 
-    def _list(self, where: str, key: str) -> list[Mapping[str, Any]]:
+    def _list(self, url: str, key: str, options: Mapping[str, str] | None = None) -> list[Mapping[str, Any]]:
         try:
-            return list(self._ask("GET", f"{self._controller_url}/{where}").get(key) or [])
+            document = self._ask("GET", url, params=options)
         except _NothingFoundError:
             return []
+        # An empty list says that there is nothing; a document without any says nothing.
+        if not isinstance(document.get(key), list):
+            self._unavailable(f"it answered {url} without any {key}", None)
+        return list(document[key])
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -248,7 +252,7 @@ class SlurmRest:
 
     def _refused_by_slurm(self, verb: str, url: str, status: int, errors: Sequence[Mapping[str, Any]]) -> NoReturn:
         """Raise what the errors in a document mean."""
-        numbers = {one.get("error_number", one.get("error_code")) for one in errors}
+        numbers = {number(one.get("error_number", one.get("error_code"))) for one in errors}
         said = "; ".join(
             " ".join(str(one.get(key)) for key in ("error", "description") if one.get(key)) for one in errors
         )
@@ -258,7 +262,7 @@ class SlurmRest:
             self._not_accepted(
                 f"the Slurm REST API does not accept the token in {self._token_source} ({said:.300})", None
             )
-        if numbers & _AWAY or status in _UNAVAILABLE or (status >= 500 and numbers <= {None}):
+        if numbers & _AWAY or status in _UNAVAILABLE or (status >= 500 and not numbers & _REFUSALS):
             self._unavailable(f"{url}: {said:.500}", None)
         raise ServiceRefusedError(
             seen=f"Slurm refused {url}: {said:.500}",

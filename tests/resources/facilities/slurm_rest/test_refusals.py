@@ -58,6 +58,8 @@ def test_what_http_says_is_named(bench, status, error):
         ([{"error_number": 7000, "error": "Unable to connect to database"}], ServiceUnavailableError),
         ([{"error_number": 2066, "error": "Invalid qos specification"}], ServiceRefusedError),
         ([{"error": "not said"}], ServiceUnavailableError),
+        ([{"error_number": 12345, "error": "of a later version"}], ServiceUnavailableError),
+        ([{"error_number": [2066], "error": "no number"}], ServiceUnavailableError),
     ],
 )
 def test_the_errors_in_a_document_count_and_not_its_http_status(bench, errors, error):
@@ -75,7 +77,10 @@ def test_errors_in_a_good_answer_are_errors_too(bench):
         bench.client.find(bench.name, since=now())
 
 
-@pytest.mark.parametrize("body", ["[]", 7, {}, [], {"jobs": [{"name": "a"}]}, {"jobs": [[]]}, {"jobs": [None]}])
+@pytest.mark.parametrize(
+    "body",
+    ["[]", 7, {}, [], {"message": "hello"}, {"jobs": 7}, {"jobs": [{"name": "a"}]}, {"jobs": [[]]}, {"jobs": [None]}],
+)
 def test_an_answer_that_makes_no_sense_is_no_answer(bench, body):
     bench.fault(match="GET */slurm/*", status=200, body=body)
     with pytest.raises(ServiceUnavailableError):
