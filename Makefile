@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
 TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
 
-.PHONY: help install demo up scan test check bench lock screenshots clean
+.PHONY: help install demo up scan test integration check bench lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:                 ## This list
@@ -33,6 +33,9 @@ scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=s
 
 test: $(INSTALLED)    ## All tests
 	$(BIN)/python -m pytest -n 2
+
+integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as root) and started here; WITH=slurmrestd: its REST server too
+	$(BIN)/python -m pytest -m integration tests/integration/test_slurm.py $(WITH:%=tests/integration/test_%.py)
 
 check: $(INSTALLED)   ## Lint, format, types
 	$(BIN)/ruff check .

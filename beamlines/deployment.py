@@ -32,6 +32,11 @@ class SecretName(Strict):
             raise ValueError("name either 'env' or 'file'")
         return self
 
+    @property
+    def said(self) -> str:
+        """Where it is, in words."""
+        return f"the environment variable {self.env}" if self.file is None else str(self.file)
+
 
 class GlobusService(Strict):
     """Globus Auth, Transfer and Compute; with no addresses, the SDK's own (production) are used."""
@@ -55,10 +60,14 @@ class SlurmRestService(Strict):
     """A Slurm REST API, by name of a facility of that kind."""
 
     api_url: str
+    """What stands before ``/slurm/<version>`` and ``/slurmdb/<version>``."""
     version: str = Field(pattern=r"^v\d+\.\d+\.\d+$")
     """Of the API: field names differ by version."""
-    user: str
+    user: str | None = None
+    """Goes with the token as slurmrestd wants it; None where the header ``Authorization`` carries it."""
     token: SecretName
+    accounting: bool = True
+    """Whether ``slurmdb`` is offered: without it a job is known for some minutes after its end only."""
 
 
 class FacilityHere(Strict):

@@ -13,6 +13,7 @@ Does not: what the faults do (faults, globus), or routes of one service's own (e
 | POST /tokens/expire | every Globus token ends now |
 | POST /reset | no faults, fresh conditions, an empty log; files, tasks, tokens and time stay |
 | /superfacility/... | what superfacility.control offers |
+| /slurm_rest/... | what slurm_rest.control offers |
 """
 
 import json

@@ -1,4 +1,4 @@
-"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /control, /health.
+"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /slurm_rest, /control, /health.
 
 Belongs here: putting the services together, and serving them until told to stop.
 Does not: what any of them does, or the command line (__main__).
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,10 +25,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from beamlines.config import parse_beamline
 from beamlines.deployment import parse_deployment
-from beamlines.facilities import ComputeRules
+from beamlines.facilities import ComputeRules, SlurmRestRules
 from twin import compute as compute_service
 from twin import control as control_api
-from twin import superfacility
+from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
 from twin.compute import Compute
 from twin.control import Control
@@ -38,12 +39,15 @@ from twin.globus.conditions import ConditionsBoard
 from twin.globus.engine import Engine
 from twin.globus.journal import Journal
 from twin.globus.storage import Storage
+from twin.scheduler import Cluster
 from twin.scheduler.local import LocalScheduler
+from twin.slurm_rest import SlurmRest, SlurmTokens
 from twin.superfacility import Superfacility
-from twin.world import World, create_world
+from twin.world import NotInTheWorldError, World, create_world, must_be_inside
 
 HOST = "127.0.0.1"
 SUPERFACILITY_CLIENT = "twinalsclient"
+EASTERN = ZoneInfo("America/New_York")
 PATIENCE_S = 1
 """How long requests that are being answered may still take when the twin stops."""
 
@@ -65,6 +69,14 @@ class Nersc:
 
 
 @dataclass(frozen=True)
+class SlurmSite:
+    """A facility with a Slurm REST API, and the batch system behind it."""
+
+    api: SlurmRest
+    scheduler: LocalScheduler
+
+
+@dataclass(frozen=True)
 class Twin:
     """A twin that is being served. Tests may use the objects; everything else talks to ``url``."""
 
@@ -73,7 +85,8 @@ class Twin:
     control: Control
     engine: Engine
     nersc: Nersc | None
-    compute: Compute | None
+    compute: Compute | None = None
+    slurm_site: SlurmSite | None = None
 
 
 @contextmanager
@@ -94,7 +107,7 @@ def serve(
     clock = clock or SettableClock()
     with ExitStack() as stack:
         stack.enter_context(_only_one(state_dir / "twin"))
-        listener = stack.enter_context(_listener(port))
+        listener = stack.enter_context(open_listener(port))
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         world = load_world(deployment_file, state_dir, {**environment, "ALS_TWIN_URL": url})
         injector, board = FaultInjector(clock), ConditionsBoard()
@@ -109,9 +122,12 @@ def serve(
         if compute is not None:
             compute.start()
             stack.callback(compute.close)
+        slurm_site = create_slurm_site(world, clock)
+        if slurm_site is not None:
+            stack.callback(slurm_site.scheduler.close)
         control = Control(injector, board, issuer, clock)
-        stack.enter_context(_running(create_app(engine, control, nersc, compute), listener))
-        yield Twin(url, world, control, engine, nersc, compute)
+        stack.enter_context(running(create_app(engine, control, nersc, compute, slurm_site), listener))
+        yield Twin(url, world, control, engine, nersc, compute, slurm_site)
 
 
 def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
@@ -155,7 +171,50 @@ def create_compute(world: World, clock: SettableClock) -> Compute | None:
     return Compute(world.state_dir / "twin" / "compute", endpoints=endpoints, clock=clock)
 
 
-def create_app(engine: Engine, control: Control, nersc: Nersc | None, compute: Compute | None) -> FaultMiddleware:
+def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
+    """The facility with a Slurm REST API, as the world's deployment has it, and its token; None where there is none.
+
+    Raises NotInTheWorldError for a second one: the twin has one address for it.
+    """
+    names = [name for name, rules in world.beamline.facilities.items() if rules.kind == "slurm-rest"]
+    if not names:
+        return None
+    name = names[0]
+    rules, service = world.beamline.facilities[name], world.deployment.slurm_rest[name]
+    user, one = service.user, len(names) == 1
+    if not (one and isinstance(rules, SlurmRestRules) and user is not None and service.token.file is not None):
+        raise NotInTheWorldError(f"slurm_rest: one facility, its user, and the token's file, which is written: {names}")
+    cluster = Cluster(
+        name=name,
+        user=user,
+        zone=EASTERN,
+        partition="batch",
+        qos=tuple({rules.resources.queue, "normal", "debug"}),
+        default_qos="normal",
+        accounts=(rules.resources.account,),
+        features=("nvme",),
+        needs_constraint=False,
+    )
+    scheduler = LocalScheduler(
+        world.state_dir / "twin" / f"scheduler-{name}",
+        home=Path(world.deployment.prefixes[name]) / "ccs/home" / user,
+        images={str(rules.program.image): Path(sys.executable)},
+        clock=clock,
+        cluster=cluster,
+    )
+    tokens = SlurmTokens(user, clock)
+    must_be_inside(Path(service.token.file), world.state_dir, f"slurm_rest.{name}.token")
+    tokens.write(Path(service.token.file))
+    return SlurmSite(SlurmRest(scheduler, cluster, tokens, clock, lambda: scheduler.pace.nodes), scheduler)
+
+
+def create_app(
+    engine: Engine,
+    control: Control,
+    nersc: Nersc | None,
+    compute: Compute | None = None,
+    slurm_site: SlurmSite | None = None,
+) -> FaultMiddleware:
     """Every service on one port, behind the faults that the control API sets."""
 
     async def health(_: Request) -> Response:
@@ -169,6 +228,9 @@ def create_app(engine: Engine, control: Control, nersc: Nersc | None, compute: C
     if compute is not None:
         services.append(Mount("/compute", compute_service.create_app(compute, control.issuer)))
         controls.append(Mount("/compute", compute_service.create_control_app(compute)))
+    if slurm_site is not None:
+        services.append(Mount("/slurm_rest", slurm_rest.create_app(slurm_site.api)))
+        controls.append(Mount("/slurm_rest", slurm_rest.create_control_app(slurm_site.api, slurm_site.scheduler)))
     app = Starlette(
         routes=[
             Route("/health", health),
@@ -190,7 +252,8 @@ class _Protocol(H11Protocol):
 
 
 @contextmanager
-def _running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+def running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+    """Serve an application until the context ends."""
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -214,7 +277,8 @@ def _running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
 
 
 @contextmanager
-def _listener(port: int) -> Iterator[socket.socket]:
+def open_listener(port: int = 0) -> Iterator[socket.socket]:
+    """A socket that listens on loopback; port 0 takes a free one. Raises PortTakenError."""
     # The protocol is named because asyncio sets TCP_NODELAY only where it is: else every answer takes 40 ms more.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -111,16 +111,16 @@ def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) ->
     state_dir = state_dir.resolve()
     applied = deployment.apply_to(beamline)
     for place in applied.places.values():
-        _must_be_inside(Path(place.posix_root), state_dir, f"places.{place.name}")
+        must_be_inside(Path(place.posix_root), state_dir, f"places.{place.name}")
     for name, facility in applied.facilities.items():
-        _must_be_inside(Path(facility.resources.logs), state_dir, f"facilities.{name}.resources.logs")
+        must_be_inside(Path(facility.resources.logs), state_dir, f"facilities.{name}.resources.logs")
     for place in applied.places.values():
         _make_folders(place)
     for name, facility in applied.facilities.items():
         Path(facility.resources.logs).mkdir(parents=True, exist_ok=True)
         if facility.program.environment is not None:
             script = Path(facility.program.environment)
-            _must_be_inside(script, state_dir, f"facilities.{name}.program.environment")
+            must_be_inside(script, state_dir, f"facilities.{name}.program.environment")
             _make_environment(script)
     _put_test_file(applied)
     return World(
@@ -178,7 +178,8 @@ def _put_test_file(beamline: Beamline) -> None:
             file.write_text("A test of the way that scans take.\n")
 
 
-def _must_be_inside(path: Path, state_dir: Path, key: str) -> None:
+def must_be_inside(path: Path, state_dir: Path, key: str) -> None:
+    """Raises NotInTheWorldError for a path that the twin must not write to."""
     if not path.resolve().is_relative_to(state_dir):
         raise NotInTheWorldError(
             f"{key}: {path} is not below the twin's state folder {state_dir}: the deployment needs a prefix for it"
@@ -190,7 +191,7 @@ def _client_secret(deployment: Deployment, state_dir: Path) -> str:
     if name is None:
         raise NotInTheWorldError("globus.client_secret: the twin writes this secret itself and needs its file")
     path = Path(name)
-    _must_be_inside(path, state_dir, "globus.client_secret")
+    must_be_inside(path, state_dir, "globus.client_secret")
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(32))
     if stat.S_IMODE(path.stat().st_mode) != SECRET_MODE:

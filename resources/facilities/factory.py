@@ -17,11 +17,12 @@ from resources.facilities.globus_files import GlobusFiles
 from resources.facilities.nersc import NerscJobs
 from resources.facilities.process import LocalFiles, ProcessJobs
 from resources.facilities.service import Files, JobService
+from resources.facilities.slurm_rest import SlurmRest
 from resources.facilities.superfacility import Superfacility
 from resources.gate import Gate
 from resources.globus import Globus
 from resources.remote import Patience, Remote
-from resources.settings import login_of
+from resources.settings import login_of, secret
 
 
 def make_facility(
@@ -65,7 +66,19 @@ def _service(
     if isinstance(rules, ComputeRules):
         url = deployment.globus.compute_url
         return ComputeJobs(login_of(deployment), rules, files, clock, compute_url=url), files
-    raise ValueError(f"facility {name!r} is of kind {rules.kind!r}, for which nothing is written yet")
+    service = deployment.slurm_rest.get(name)
+    if service is None:
+        raise _missing(name, deployment, f"slurm_rest.{name}", "api_url, version, user, token")
+    rest = SlurmRest(
+        f"{service.api_url}/slurm/{service.version}",
+        f"{service.api_url}/slurmdb/{service.version}" if service.accounting else None,
+        service.version,
+        token=secret(service.token),
+        token_source=service.token.said,
+        user=service.user,
+        clock=clock,
+    )
+    return rest, files
 
 
 def _missing(name: str, deployment: Deployment, section: str, keys: str) -> ValueError:

@@ -25,6 +25,8 @@ only: within the hour that the end of daylight saving repeats, the first is assu
 STATES: Mapping[str, JobState] = {
     "PENDING": JobState.QUEUED,
     "CONFIGURING": JobState.QUEUED,
+    "EXPEDITING": JobState.QUEUED,
+    "POWER_UP_NODE": JobState.QUEUED,
     "REQUEUED": JobState.QUEUED,
     "REQUEUE_FED": JobState.QUEUED,
     "REQUEUE_HOLD": JobState.HELD,
@@ -42,17 +44,22 @@ STATES: Mapping[str, JobState] = {
     "BOOT_FAIL": JobState.FAILED,
     "DEADLINE": JobState.FAILED,
     "FAILED": JobState.FAILED,
+    "LAUNCH_FAILED": JobState.FAILED,
     "NODE_FAIL": JobState.FAILED,
     "OUT_OF_MEMORY": JobState.FAILED,
     "PREEMPTED": JobState.FAILED,
+    "RECONFIG_FAIL": JobState.FAILED,
     "REVOKED": JobState.FAILED,
     "TIMEOUT": JobState.FAILED,
 }
-"""Every base state and flag of Slurm (squeue's manual, JOB STATE CODES). A word that is not here counts as active:
-the deadline ends that, and nothing unknown is taken for success."""
+"""Every base state and flag of Slurm (squeue's manual, JOB STATE CODES, and what the REST API lists beyond it). A word
+that is not here counts as active: the deadline ends that, and nothing unknown is taken for success."""
 
 MAY_COME_BACK = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"})
 """States in which accounting closes a record of a job that the controller may have queued again, under the same id."""
+
+NAMELESS = "allocation"
+"""What accounting calls a job that has ended before the record of its start arrived: for some seconds (seen)."""
 
 NO_FAULT_OF_THE_JOB = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED"})
 """Ends that a new attempt may mend."""
@@ -155,10 +162,13 @@ def parse_row(row: Mapping[str, str | None]) -> SlurmRow:
         submitted=parse_time(row.get("submit") or row.get("submit_time")),
         started=parse_time(row.get("start") or row.get("start_time")),
         ended=parse_time(row.get("end")),
-        nodes=tuple(
-            part for part in _BETWEEN_NODES.split(row.get("nodelist") or "") if part and part != "None assigned"
-        ),
+        nodes=split_nodes(row.get("nodelist")),
     )
+
+
+def split_nodes(text: str | None) -> tuple[str, ...]:
+    """The names, or ranges of names, in a list of nodes."""
+    return tuple(part for part in _BETWEEN_NODES.split(text or "") if part and part != "None assigned")
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -26,6 +26,7 @@ from resources.errors import CredentialsRefusedError, ServiceRefusedError, Servi
 from resources.facilities.job import FileTooLargeError
 from resources.facilities.paths import askable, in_url, is_askable
 from resources.facilities.service import Entry, read_each
+from resources.facilities.slurm import NAMELESS
 
 if TYPE_CHECKING:
     from sfapi_client import Client
@@ -86,9 +87,9 @@ class Superfacility:
             if "invalid job id" in str(answer.get("error")).lower():
                 return []
             self._refused_by_slurm("sacct" if accounting else "squeue", answer.get("error"))
-        # A row without id or state shows no job: to whoever asks it is one that is not in the table (yet).
+        # A row without id, state or name shows no job: to whoever asks it is one that is not in the table (yet).
         rows = [row for row in answer.get("output") or [] if isinstance(row, dict)]
-        return [row for row in rows if row.get("jobid") and row.get("state")]
+        return [row for row in rows if row.get("jobid") and row.get("state") and row.get("jobname") != NAMELESS]
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job."""

@@ -119,6 +119,16 @@ def test_indented_directives_are_ignored_so_that_the_constraint_is_missing() -> 
         read_request("#!/bin/bash\n    #SBATCH -C cpu\n    #SBATCH -q realtime\necho\n", Cluster())
 
 
+def test_a_cluster_without_that_filter_takes_a_job_without_a_constraint() -> None:
+    request = read_request("#!/bin/bash\n#SBATCH -p regular\n", Cluster(needs_constraint=False))
+    assert (request.constraint, request.partition) == ("", "regular")
+
+
+def test_a_partition_that_the_cluster_has_not_is_refused() -> None:
+    with pytest.raises(SlurmError, match="Invalid partition name specified"):
+        read_request("#!/bin/bash\n#SBATCH -C cpu --partition=nosuch\n", Cluster())
+
+
 @pytest.mark.parametrize(
     ("script", "message"),
     [

@@ -56,7 +56,7 @@ class JobRequest(BaseModel):
     name: str
     qos: str
     account: str
-    constraint: str
+    constraint: str = ""
     nodes: int = Field(default=1, ge=1)
     tasks_per_node: int = Field(default=1, ge=1)
     tasks: int | None = None
@@ -71,6 +71,8 @@ class JobRequest(BaseModel):
     """None: standard error goes where standard output goes."""
     exports: dict[str, str] = {}
     chdir: str | None = None
+    partition: str | None = None
+    """None: the cluster's default."""
 
 
 class JobRecord(BaseModel):
@@ -149,6 +151,8 @@ class Cluster:
     default_qos: str = "debug"
     accounts: tuple[str, ...] = ("als", "als_g")
     features: tuple[str, ...] = ("cpu", "gpu")
+    needs_constraint: bool = True
+    """NERSC's submission filter refuses a job that names none of the features."""
     default_time_limit: timedelta = timedelta(minutes=10)
     cpus_per_node: int = 256
 

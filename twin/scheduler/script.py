@@ -20,7 +20,7 @@ DIRECTIVE = "#SBATCH"
 SUBMISSION_FAILED = "sbatch: error: Batch job submission failed: "
 UNLIMITED = frozenset({"UNLIMITED", "INFINITE", "-1"})
 
-_SHORT_OPTIONS = "q:A:C:N:n:c:t:J:o:e:D:"
+_SHORT_OPTIONS = "q:A:C:N:n:c:t:J:o:e:D:p:"
 _LONG_OPTIONS = {
     "qos=": "-q",
     "account=": "-A",
@@ -35,6 +35,7 @@ _LONG_OPTIONS = {
     "output=": "-o",
     "error=": "-e",
     "chdir=": "-D",
+    "partition=": "-p",
     "export=": "--export",
     "exclusive": "--exclusive",
     "requeue": "--requeue",
@@ -51,7 +52,7 @@ def read_request(script: str, cluster: Cluster) -> JobRequest:
     for option, value in _options(script):
         field, read = _MEANING[option]
         values[field] = read(value)
-    if "constraint" not in values:
+    if "constraint" not in values and cluster.needs_constraint:
         raise SlurmError(
             "sbatch: error: No architecture specified, cannot estimate job costs.\n"
             f"{SUBMISSION_FAILED}Unspecified error"
@@ -137,7 +138,9 @@ def _refuse_what_the_cluster_lacks(request: JobRequest, cluster: Cluster) -> Non
         raise SlurmError(f"{SUBMISSION_FAILED}Invalid account or account/partition combination specified")
     if request.qos not in cluster.qos:
         raise SlurmError(f"{SUBMISSION_FAILED}Invalid qos specification")
-    if not all(feature in cluster.features for feature in re.split(r"[&|]", request.constraint)):
+    if request.partition not in (None, cluster.partition):
+        raise SlurmError(f"{SUBMISSION_FAILED}Invalid partition name specified")
+    if not all(feature in cluster.features for feature in re.split(r"[&|]", request.constraint) if feature):
         raise SlurmError(f"{SUBMISSION_FAILED}Invalid feature specification")
     if request.cpus_per_task * request.tasks_per_node > cluster.cpus_per_node:
         raise SlurmError(f"{SUBMISSION_FAILED}Requested node configuration is not available")
@@ -166,6 +169,7 @@ _MEANING: dict[str, tuple[str, Callable[[str], Any]]] = {
     "-o": ("output", _text),
     "-e": ("error", _text),
     "-D": ("chdir", _text),
+    "-p": ("partition", _text),
     "--export": ("exports", _exports),
     "--exclusive": ("exclusive", lambda _: True),
     "--requeue": ("requeue", lambda _: True),

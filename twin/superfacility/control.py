@@ -1,20 +1,17 @@
-"""What the twin's owner sets at NERSC: its state and outages, the queue, what goes wrong with jobs, tokens and tasks.
+"""What the twin's owner sets at NERSC: its state and outages, what goes wrong with tokens and tasks, and its queue.
 
 Belongs here: routes for the twin's control API, and the documents that they take.
-Does not: faults of the connection (faults), or the API that clients use (app).
+Does not: the queue's own routes (scheduler.control), faults of the connection (faults), or what clients use (app).
 """
 
-import json
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from twin.scheduler import JobFault, Pace
+from twin.scheduler import control
 from twin.scheduler.local import LocalScheduler
 from twin.superfacility.app import Superfacility
 from twin.superfacility.status import Outage, StatusValue, UnknownSystemError
@@ -50,21 +47,16 @@ class TaskSettings(BaseModel):
 
 
 def create_control_app(superfacility: Superfacility, scheduler: LocalScheduler) -> Starlette:
-    """The routes below; every one answers what ``GET /`` does, the state of everything after the change.
+    """The routes below, and those of scheduler.control.
 
     | route | what |
     |---|---|
     | POST /status | SystemStatus |
     | POST, DELETE /outages | status.Outage; all of them |
-    | PATCH /pace | fields of scheduler.Pace |
-    | POST, DELETE /job_faults | scheduler.JobFault; those that no job has met |
     | POST /tokens | TokenSettings |
     | POST /tasks | TaskSettings |
     | POST /reset | no faults, no outages, everything active and fast; jobs, files and tokens stay |
     """
-
-    async def overview(_: Request) -> None:
-        pass
 
     async def set_status(request: Request) -> None:
         wanted = SystemStatus.model_validate_json(await request.body())
@@ -75,15 +67,6 @@ def create_control_app(superfacility: Superfacility, scheduler: LocalScheduler) 
 
     async def clear_outages(_: Request) -> None:
         superfacility.status.clear_outages()
-
-    async def change_pace(request: Request) -> None:
-        scheduler.pace = Pace.model_validate(scheduler.pace.model_dump() | await request.json())
-
-    async def add_fault(request: Request) -> None:
-        scheduler.inject(JobFault.model_validate_json(await request.body()))
-
-    async def clear_faults(_: Request) -> None:
-        scheduler.clear_faults()
 
     async def set_tokens(request: Request) -> None:
         wanted = TokenSettings.model_validate_json(await request.body())
@@ -101,35 +84,21 @@ def create_control_app(superfacility: Superfacility, scheduler: LocalScheduler) 
     async def reset_all(_: Request) -> None:
         reset(superfacility, scheduler)
 
-    def answering(change: Callable[[Request], Awaitable[None]]) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            await change(request)
-            return JSONResponse(_overview(superfacility, scheduler))
-
-        return endpoint
-
     table = [
-        ("GET", "/", overview),
+        *control.changes(scheduler),
         ("POST", "/status", set_status),
         ("POST", "/outages", add_outage),
         ("DELETE", "/outages", clear_outages),
-        ("PATCH", "/pace", change_pace),
-        ("POST", "/job_faults", add_fault),
-        ("DELETE", "/job_faults", clear_faults),
         ("POST", "/tokens", set_tokens),
         ("POST", "/tasks", set_tasks),
         ("POST", "/reset", reset_all),
     ]
-    return Starlette(
-        routes=[Route(path, answering(change), methods=[method]) for method, path, change in table],
-        exception_handlers={ValidationError: _invalid, json.JSONDecodeError: _invalid, UnknownSystemError: _unknown},
-    )
+    return control.create_app(table, lambda: _overview(superfacility, scheduler), {UnknownSystemError: _unknown})
 
 
 def reset(superfacility: Superfacility, scheduler: LocalScheduler) -> None:
     """No faults, no outages, everything active and fast. Jobs, files and tokens stay."""
-    scheduler.clear_faults()
-    scheduler.pace = Pace()
+    control.reset(scheduler)
     superfacility.status.reset()
     superfacility.tasks.reset()
     superfacility.tokens.lifetime = LIFETIME
@@ -140,15 +109,9 @@ def _overview(superfacility: Superfacility, scheduler: LocalScheduler) -> dict[s
         "status": {system["name"]: system["status"] for system in superfacility.status.systems()},
         "outages": [one for some in superfacility.status.all_outages(planned=False) for one in some],
         "planned": [one for some in superfacility.status.all_outages(planned=True) for one in some],
-        "pace": scheduler.pace.model_dump(mode="json"),
-        "job_faults": [fault.model_dump(mode="json") for fault in scheduler.faults()],
         "token_lifetime_s": superfacility.tokens.lifetime.total_seconds(),
-        "jobs": [job.model_dump(mode="json") for job in scheduler.jobs()],
+        **control.overview(scheduler),
     }
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
 
 
 async def _unknown(_: Request, error: Exception) -> Response:

@@ -24,7 +24,7 @@ def test_a_facility_is_called_as_in_the_beamlines_file(bench):
 
 
 def test_a_name_that_the_beamline_does_not_have_is_refused_with_those_it_has(bench, remote, gate):
-    with pytest.raises(ValueError, match=r"no facility 'nosuch': there are \['alcf', 'local', 'nersc'\]"):
+    with pytest.raises(ValueError, match=r"no facility 'nosuch': there are \['alcf', 'local', 'nersc', 'olcf'\]"):
         make_facility("nosuch", bench.beamline, bench.twin.world.deployment, remote, gate, SystemClock(), bench.globus)
 
 

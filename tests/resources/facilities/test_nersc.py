@@ -126,6 +126,15 @@ def test_a_job_that_no_table_shows_yet_is_waited_for(bench):
     assert "queued: accepted, not shown by the service yet" in bench.pulses.heard
 
 
+def test_a_record_that_accounting_has_no_name_for_yet_is_no_end(bench):
+    attempt = bench.facility.begin(small(bench, "sleep 0.3; echo hello"), small_key(bench))
+    row = {"jobid": attempt.record.handle, "jobname": "allocation", "state": "COMPLETED", "exitcode": "0:0"}
+    nameless = {"status": "OK", "output": [row], "error": None}
+    bench.twin.control.injector.add(Fault(match=ASKS, status=200, body=nameless))
+    result = bench.facility.finish(attempt, bench.pulses)
+    assert (result.name, result.log_tail) == (attempt.record.name, "hello")
+
+
 def test_a_job_that_vanishes_is_lost_and_never_a_success(bench):
     bench.break_job(small_key(bench), kind="vanish")
     with pytest.raises(WorkLostError, match="no longer knows"):
