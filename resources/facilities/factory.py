@@ -39,6 +39,16 @@ def make_facility(
     return BatchFacility(name, service, files, remote, clock, gate, patience, rules.resources.logs)
 
 
+def credentials_files(beamline: Beamline, deployment: Deployment) -> dict[str, str]:
+    """By facility: the file of credentials that end by themselves; of a client secret of Globus no end is known."""
+    service = deployment.superfacility
+    return {
+        name: str(service.key_file)
+        for name, rules in beamline.facilities.items()
+        if isinstance(rules, SuperfacilityRules) and service is not None
+    }
+
+
 def _service(name: str, rules: FacilityRules, deployment: Deployment, clock: Clock) -> tuple[JobService, Files]:
     if isinstance(rules, SuperfacilityRules):
         if deployment.superfacility is None:
