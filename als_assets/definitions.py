@@ -17,17 +17,16 @@ from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
-from sensors.routers import router_sensor
+from sensors.routers import Landmarks, router_sensor
 
 
 def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     """The whole platform for one deployment; ``overrides`` replaces resources by name, for tests and tools."""
     beamline, timing = settings.beamline, settings.deployment.timing
     built, credentials = build_graph(beamline), credentials_files(beamline, settings.deployment)
-    routers = [
-        router_sensor(beamline, timing, name, built.arrival, built.ingested, branch.job, branch.first)
-        for name, branch in built.branches.items()
-    ]
+    firsts = {name: branch.first for name, branch in built.branches.items()}
+    marks = Landmarks(built.arrival, built.ingested, firsts, built.statuses)
+    routers = [router_sensor(beamline, timing, name, branch.job, marks) for name, branch in built.branches.items()]
     return dg.Definitions(
         assets=built.assets,
         asset_checks=credentials_checks(beamline, credentials),
