@@ -10,27 +10,31 @@ from typing import Any
 import dagster as dg
 
 from als_assets.bindings import bindings
+from als_assets.facility_status import credentials_checks
 from als_assets.registry import build_graph
+from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings
+from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
-from sensors.routers import router_sensor
+from sensors.routers import Landmarks, router_sensor
 
 
 def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     """The whole platform for one deployment; ``overrides`` replaces resources by name, for tests and tools."""
     beamline, timing = settings.beamline, settings.deployment.timing
-    built = build_graph(beamline)
-    routers = [
-        router_sensor(beamline, timing, name, built.arrival, built.ingested, branch.job, branch.first)
-        for name, branch in built.branches.items()
-    ]
+    built, credentials = build_graph(beamline), credentials_files(beamline, settings.deployment)
+    firsts = {name: branch.first for name, branch in built.branches.items()}
+    marks = Landmarks(built.arrival, built.ingested, firsts, built.statuses)
+    routers = [router_sensor(beamline, timing, name, branch.job, marks) for name, branch in built.branches.items()]
     return dg.Definitions(
         assets=built.assets,
+        asset_checks=credentials_checks(beamline, credentials),
         jobs=built.jobs,
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
+            facility_status_sensor(beamline, timing, built.statuses, credentials),
         ],
         schedules=flight_check_schedules(beamline, built.flight_check),
         resources={**bindings(settings), **overrides},

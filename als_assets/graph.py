@@ -29,6 +29,8 @@ class Graph:
     ingested: dg.AssetKey
     ingest: "ScanJob"
     branches: dict[str, "BranchJob"]
+    statuses: dict[str, dg.AssetKey]
+    """By facility: the asset whose history is the facility's."""
     again: list[UnresolvedAssetJobDefinition]
     """Jobs that no sensor starts: a person reconstructs a scan again."""
     flight_check: dg.JobDefinition | None

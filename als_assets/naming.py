@@ -30,6 +30,11 @@ def asset_key(beamline: Beamline, copy: Copy) -> dg.AssetKey:
     return dg.AssetKey([beamline.name, copy.place.name, copy.asset_name])
 
 
+def status_key(beamline: Beamline, facility: str) -> dg.AssetKey:
+    """``bl832/<facility>/status``."""
+    return dg.AssetKey([beamline.name, facility, "status"])
+
+
 def scan_partitions(beamline: Beamline) -> dg.DynamicPartitionsDefinition:
     """A partition a scan, or a labelled re-reconstruction of one."""
     return dg.DynamicPartitionsDefinition(name=f"{beamline.name}_scans")

@@ -30,6 +30,12 @@ class Reason(StrEnum):
     NOT_NEW = "not-a-new-arrival"
     SWITCHED_OFF = "skipped-by-operator"
     WAITING_FOR_RAW = "waiting-for-the-raw-copy"
+    OUTAGE = "waiting-for-the-end-of-an-outage"
+    HANDED_ON = "handed-on"
+
+
+WAITING = (Reason.WAITING_FOR_RAW, Reason.OUTAGE)
+"""Reasons of what is not decided yet."""
 
 
 @dataclass(frozen=True, slots=True)

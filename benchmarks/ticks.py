@@ -24,11 +24,16 @@ from benchmarks.history import Past, scan_path, write
 from benchmarks.limits import against
 from resources.clock import SystemClock
 from resources.database import Database
+from resources.facilities.service import FacilityState, Health
 from resources.ledger import Ledger
 from resources.settings import PROJECT, Settings
 from resources.testing import Desk, SleptClock
 from sensors.arrivals import COMPLETE_A_TICK, Complete
 from sensors.event_log import arrival_record
+from sensors.routers import READ_A_TICK
+from sensors.routing import WAITING_AT_MOST
+from sensors.state_log import state_record
+from sensors.states import Recorded
 from sensors.testing import Daemon, Stage
 from twin.server import serve
 
@@ -36,7 +41,7 @@ KNOWN = (1_000, 10_000, 100_000)
 LIMIT_S = 2.0
 _ROUNDS = 3
 _SCANS = "bl832_scans"
-_NEW_SCANS, _ROUTER = "bl832_new_scans", "bl832_route_to_nersc"
+_NEW_SCANS, _ROUTER, _STATUS = "bl832_new_scans", "bl832_route_to_nersc", "bl832_facility_status"
 _ARRIVAL, _INGESTED, _FIRST = (dg.AssetKey(["bl832", place, "raw"]) for place in ("spot832", "data832", "nersc"))
 
 
@@ -75,10 +80,24 @@ class Bench:
             self.desk.put(self.desk.raw("spot832", f"new/{number}.h5"), b"scan")
         self.daemon.tick(_NEW_SCANS)
 
-    def ingest_scans(self) -> None:
-        """A tick's worth of scans that arrived and were ingested."""
-        for number in range(COMPLETE_A_TICK):
-            scan = Complete(f"arrived/{number}.h5", 4, self.clock.now())
+    def break_down(self) -> None:
+        """Every facility is in an outage, as the sensor of their states has recorded it."""
+        down, now = FacilityState(Health.UNAVAILABLE, "no answer"), self.clock.now()
+        for facility in self.desk.beamline.facilities:
+            status = dg.AssetKey(["bl832", facility, "status"])
+            self.daemon.report(state_record(status, Recorded(down, now, now)))
+
+    def fill_the_list(self) -> None:
+        """As many scans as can wait do so, for the end of an outage, and that was said of each."""
+        self.break_down()
+        self.ingest_scans("waiting", WAITING_AT_MOST)
+        for _ in range(WAITING_AT_MOST // READ_A_TICK + 2):
+            self.daemon.tick(_ROUTER)
+
+    def ingest_scans(self, folder: str = "arrived", count: int = COMPLETE_A_TICK) -> None:
+        """Scans that arrived and were ingested: a tick's worth."""
+        for number in range(count):
+            scan = Complete(f"{folder}/{number}.h5", 4, self.clock.now())
             self.daemon.instance.add_dynamic_partitions(_SCANS, [ScanId(scan.path).key])
             self.daemon.report(arrival_record(self.desk.beamline, _ARRIVAL, scan, Arrival.NEW))
             self.daemon.report(dg.AssetMaterialization(_INGESTED, partition=ScanId(scan.path).key))
@@ -115,12 +134,15 @@ def _measure(known: int) -> dict[str, float]:
         }
         bench.write_scans()
         bench.ingest_scans()
-        return usual | {
+        ordinary = usual | {
             f"new_scans, {COMPLETE_A_TICK} complete scans": bench.seconds(_NEW_SCANS, COMPLETE_A_TICK),
             f"router, {COMPLETE_A_TICK} ingested scans": bench.seconds(_ROUTER, COMPLETE_A_TICK),
             "new_scans, lost cursor": bench.seconds(_NEW_SCANS, 0, bench.forget(_NEW_SCANS)),
             "router, lost cursor": bench.seconds(_ROUTER, 0, bench.forget(_ROUTER)),
+            "facility_status": bench.seconds(_STATUS, 0),
         }
+        bench.fill_the_list()
+        return ordinary | {f"router, {WAITING_AT_MOST} waiting in an outage": bench.seconds(_ROUTER, 0)}
 
 
 @contextmanager

@@ -4,20 +4,25 @@ Belongs here: their metadata, and queries of bounded size.
 Does not: deciding by them (follow_up, routing).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 
 from beamlines.config import Beamline
-from beamlines.decisions import Decision, Reason
+from beamlines.decisions import WAITING, Decision, Reason
 from beamlines.layout import Artifact, Copy
 from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
 from sensors.arrivals import Complete
 from sensors.follow_up import Arrived
 
-ARRIVAL, REASON = "arrival", "reason"
-_DECIDED = {Reason.WAITING_FOR_RAW: "Waits for", Reason.ABORTED: "Only kept at"}
+ARRIVAL, REASON, HANDED_TO = "arrival", "reason", "handed_to"
+_DECIDED = {
+    Reason.WAITING_FOR_RAW: "Waits for",
+    Reason.OUTAGE: "Waits for",
+    Reason.ABORTED: "Only kept at",
+    Reason.HANDED_ON: "Handed on by",
+}
 KEYS_A_QUERY = 1_000
 """About 10 ms each at 50,000 scans, whether or not they are known; all that are known would be 200 ms."""
 _OBSERVATIONS_A_SCAN = 4
@@ -60,8 +65,10 @@ def changed_record(asset: dg.AssetKey, key: str, how: str) -> dg.AssetObservatio
     )
 
 
-def decision_record(asset: dg.AssetKey, key: str, facility: str, decision: Decision) -> dg.AssetObservation:
-    """That a scan was not sent through a facility, and why."""
+def decision_record(
+    asset: dg.AssetKey, key: str, facility: str, decision: Decision, handed_to: str | None = None
+) -> dg.AssetObservation:
+    """That a scan was not sent through a facility, and why; and which one takes it instead."""
     return dg.AssetObservation(
         asset,
         partition=key,
@@ -69,6 +76,7 @@ def decision_record(asset: dg.AssetKey, key: str, facility: str, decision: Decis
         metadata={
             REASON: dg.MetadataValue.text(str(decision.reason)),
             "decision": dg.MetadataValue.text(str(decision)),
+            **({} if handed_to is None else {HANDED_TO: dg.MetadataValue.text(handed_to)}),
         },
     )
 
@@ -79,6 +87,35 @@ def read_arrivals(instance: dg.DagsterInstance, asset: dg.AssetKey, after: int, 
         dg.AssetRecordsFilter(asset, after_storage_id=after), limit=limit, ascending=True
     ).records
     return [_arrived(record) for record in records]
+
+
+def read_handed_on(
+    instance: dg.DagsterInstance, firsts: Mapping[str, dg.AssetKey], to: str, after: int, limit: int
+) -> list[Arrived]:
+    """The next decisions of other facilities after a storage id, in the order of the log.
+
+    ``firsts`` are the assets on which they are observed, by facility. Those that hand nothing on to this one are known,
+    and not ours to route.
+    """
+    found: list[Arrived] = []
+    for facility, asset in firsts.items():
+        records = instance.fetch_observations(
+            dg.AssetRecordsFilter(asset, after_storage_id=after), limit=limit, ascending=True
+        ).records
+        found += [_handed_on(record, facility, to) for record in records]
+    # Of each the next ``limit``: among them are the next ``limit`` of all, and no more, or some would be stepped over.
+    return sorted(found, key=lambda item: item.storage_id)[:limit]
+
+
+def newest_decision(
+    instance: dg.DagsterInstance, firsts: Mapping[str, dg.AssetKey], before: float | None = None
+) -> int:
+    """The storage id of the newest of these, or of the newest recorded before a time; 0 where there is none."""
+    pages = [
+        instance.fetch_observations(dg.AssetRecordsFilter(asset, before_timestamp=before), limit=1).records
+        for asset in firsts.values()
+    ]
+    return max((records[0].storage_id for records in pages if records), default=0)
 
 
 def newest_arrival(instance: dg.DagsterInstance, asset: dg.AssetKey, before: float | None = None) -> int:
@@ -105,8 +142,8 @@ def keys_begun(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collectio
     return keys_with(instance, asset, kinds, keys)
 
 
-def keys_decided(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> set[str]:
-    """Of some partition keys, those whose newest decision is that they are not to go through a branch."""
+def keys_decided(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> dict[str, str]:
+    """Of some partition keys, those whose newest decision is that they are not to go through a branch, and why."""
     newest: dict[str, str] = {}
     for some in _batches(keys):
         records = instance.fetch_observations(
@@ -116,7 +153,7 @@ def keys_decided(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collect
             observation = record.asset_observation
             if observation is not None and REASON in observation.metadata:
                 newest.setdefault(str(record.partition_key), str(observation.metadata[REASON].value))
-    return {key for key, reason in newest.items() if reason != Reason.WAITING_FOR_RAW}
+    return {key: reason for key, reason in newest.items() if reason not in WAITING}
 
 
 def _arrived(record: dg.EventLogRecord) -> Arrived:
@@ -128,6 +165,14 @@ def _arrived(record: dg.EventLogRecord) -> Arrived:
     repair = how is not None and how.value == Arrival.REPAIR
     arrival = Arrival.NEW if new else Arrival.REPAIR if repair else Arrival.ADOPTED
     return Arrived(record.storage_id, key, arrival, record.timestamp)
+
+
+def _handed_on(record: dg.EventLogRecord, by: str, to: str) -> Arrived:
+    event, key = record.asset_observation, record.partition_key or ""
+    said = {name: event.metadata[name].value for name in (REASON, HANDED_TO) if event and name in event.metadata}
+    ours = said == {REASON: Reason.HANDED_ON, HANDED_TO: to} and _is_scan(key)
+    arrival = Arrival.NEW if ours else Arrival.ADOPTED
+    return Arrived(record.storage_id, key, arrival, record.timestamp, by if ours else None)
 
 
 def _is_scan(key: str) -> bool:

@@ -24,6 +24,8 @@ class Arrived:
     arrival: Arrival
     recorded: float
     """Seconds since 1970."""
+    handed_on_by: str | None = None
+    """The facility that it was meant for, where that one handed it on."""
 
 
 def old_enough(recorded: Sequence[Arrived], now: float, grace_s: float) -> list[Arrived]:

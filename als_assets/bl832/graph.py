@@ -6,8 +6,9 @@ Belongs here: the order of the factories. Does not: anything about one running s
 import dagster as dg
 
 from als_assets.branch import Branch, branch_assets
+from als_assets.facility_status import status_spec
 from als_assets.graph import Graph, again_job, branch_job, scan_job
-from als_assets.naming import asset_key, scan_partitions
+from als_assets.naming import asset_key, scan_partitions, status_key
 from als_assets.operations.announce import announce_job
 from als_assets.operations.flight_check import flight_check_job
 from als_assets.operations.register import register_job
@@ -32,6 +33,7 @@ def build(beamline: Beamline) -> Graph:
     for branch in branches.values():
         copies += branch.copies
         assets += branch_assets(beamline, branch)
+    assets += [status_spec(beamline, name) for name in beamline.facilities]
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
         beamline=beamline,
@@ -42,6 +44,7 @@ def build(beamline: Beamline) -> Graph:
         ingested=asset_key(beamline, first),
         ingest=scan_job(beamline, "ingest", [first, preview], what, ingest=beamline.name),
         branches={name: branch_job(beamline, name, branch) for name, branch in branches.items()},
+        statuses={name: status_key(beamline, name) for name in beamline.facilities},
         again=[again_job(beamline, name, branch) for name, branch in branches.items()],
         flight_check=flight_check_job(beamline, beamline.flight_check) if beamline.flight_check else None,
         operations=[announce_job(beamline), register_job(beamline, copies)],

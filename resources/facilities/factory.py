@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from beamlines.config import Beamline
 from beamlines.deployment import Deployment
-from beamlines.facilities import ComputeRules, FacilityRules, ProcessRules, SuperfacilityRules
+from beamlines.facilities import ComputeRules, FacilityRules, ProcessRules, SlurmRestRules, SuperfacilityRules
 from resources.clock import Clock
 from resources.facilities import Facility
 from resources.facilities.batch import BatchFacility
@@ -49,6 +49,17 @@ def make_facility(
         deadline=timedelta(seconds=timing.queue_deadline_s),
     )
     return BatchFacility(name, service, files, remote, clock, gate, patience)
+
+
+def credentials_files(beamline: Beamline, deployment: Deployment) -> dict[str, str]:
+    """By facility: where credentials that end by themselves are; of a client secret of Globus no end is known."""
+    found = {}
+    for name, rules in beamline.facilities.items():
+        if isinstance(rules, SuperfacilityRules) and deployment.superfacility is not None:
+            found[name] = str(deployment.superfacility.key_file)
+        elif isinstance(rules, SlurmRestRules) and name in deployment.slurm_rest:
+            found[name] = deployment.slurm_rest[name].token.said
+    return found
 
 
 def _service(

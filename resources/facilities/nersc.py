@@ -7,7 +7,7 @@ Does not: HTTP and credentials (superfacility), Slurm's texts (slurm), what a jo
 from datetime import datetime, timedelta
 
 from resources.facilities.job import JobSpec
-from resources.facilities.service import FacilityState, Health, JobSeen
+from resources.facilities.service import FacilityState, JobSeen
 from resources.facilities.slurm import (
     MAY_COME_BACK,
     SlurmRow,
@@ -66,8 +66,7 @@ class NerscJobs:
         return log_paths(slurm_of(job), seen.name, seen.job_id)
 
     def state(self) -> FacilityState:
-        word, _, why = self._api.state().partition(": ")
-        return FacilityState(Health(word) if word in set(Health) else Health.OTHER, why)
+        return self._api.state()
 
     def credentials_until(self) -> datetime | None:
         return self._api.key_made_at() + KEY_LIVES

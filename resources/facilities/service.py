@@ -63,6 +63,16 @@ class Outage:
     end: datetime | None
     why: str
 
+    def covers(self, time: datetime) -> bool:
+        """Whether it has begun by then, and not ended."""
+        return self.start <= time and (self.end is None or time < self.end)
+
+    @property
+    def said(self) -> str:
+        """It, in words."""
+        end = "with no end that is known" if self.end is None else f"until {self.end:%Y-%m-%d %H:%M} UTC"
+        return f"{self.why}, from {self.start:%Y-%m-%d %H:%M} UTC {end}"
+
 
 @dataclass(frozen=True, slots=True)
 class FacilityState:
@@ -76,6 +86,19 @@ class FacilityState:
     def said(self) -> str:
         """How it is, in words."""
         return f"{self.health}: {self.why}" if self.why and self.health is not Health.ACTIVE else str(self.health)
+
+    def outage(self, now: datetime) -> str | None:
+        """Why nothing is to be sent there now, in words, with its end where one is known; None where work may go.
+
+        An announced outage without an end counts only while the facility is not well: nobody may ever withdraw it.
+        """
+        for outage in self.outages:
+            if outage.covers(now) and outage.end is not None:
+                same_day = outage.end.date() == now.date()
+                return f"{outage.why} until {outage.end:{'%H:%M' if same_day else '%Y-%m-%d %H:%M'}} UTC"
+            if outage.covers(now) and self.health is not Health.ACTIVE:
+                return outage.why
+        return self.said if self.health is Health.UNAVAILABLE else None
 
 
 class JobService(Protocol):

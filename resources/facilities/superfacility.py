@@ -14,6 +14,7 @@ import os
 import stat
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,8 +25,9 @@ from beamlines.deployment import SuperfacilityService
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import FileTooLargeError
+from resources.facilities.nersc_status import state_of
 from resources.facilities.paths import askable, in_url, is_askable
-from resources.facilities.service import Entry, read_each
+from resources.facilities.service import Entry, FacilityState, Health, read_each
 from resources.facilities.slurm import NAMELESS
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ SUBMIT_TASK_S = 60
 """A submit is a task of the API: sbatch itself, some seconds at most."""
 SUBMIT_TASK_POLL_S = 0.5
 KEY_MODE = 0o600
+PUBLIC_TIMEOUT_S = 5
+"""Of a question that is asked every minute."""
 
 _NOT_ACCEPTED = (401, 403)
 _UNAVAILABLE = (408, 425, 429)
@@ -97,11 +101,19 @@ class Superfacility:
 
     # -- the machine and the key ---------------------------------------------------------------------------------
 
-    def state(self) -> str:
-        """``active``, ``degraded``, ``unavailable`` or ``other``, and why, where it is said."""
-        answer = self._call("get", f"status/{self._machine}")
-        state, why = str(answer.get("status")), str(answer.get("description") or "")
-        return f"{state}: {why}" if why and state != "active" else state
+    def state(self) -> FacilityState:
+        """How it is, and which outages are announced. Anybody may ask that: no key is read, no session is made."""
+        now = self._clock.now()
+        shown = self._public(f"status/{self._machine}")
+        if not isinstance(shown, dict):
+            self._unavailable(f"it answered with a {type(shown).__name__} when asked how {self._machine} is", None)
+        state = state_of(shown, self._public(f"status/outages/planned/{self._machine}"), now)
+        if state.health is not Health.UNAVAILABLE:
+            return state
+        # One that has begun is planned no more, and stands among all that ever were.
+        all_known = state_of(shown, self._public(f"status/outages/{self._machine}"), now)
+        running = [one for one in all_known.outages if one.covers(now) and one not in state.outages]
+        return replace(state, outages=(*running, *state.outages))
 
     def key_made_at(self) -> datetime:
         """When the key file was written. Raises CredentialsRefusedError for one that cannot be used."""
@@ -170,6 +182,24 @@ class Superfacility:
                 meaning="the API client has probably expired: one that may submit jobs lives two days",
                 remedy=f"make a new client at iris.nersc.gov and put its key into {self._service.key_file}, mode 0600",
             ) from error
+
+    def _public(self, url: str) -> object:
+        import httpx
+
+        try:
+            answer = httpx.get(f"{self._service.api_url.rstrip('/')}/{url}", timeout=PUBLIC_TIMEOUT_S)
+            answer.raise_for_status()
+            return answer.json()
+        except httpx.HTTPStatusError as error:
+            try:
+                self._refused_by_http(error.response.status_code, error.response.text, url, error)
+            except _NotAcceptedError:
+                # Nobody was asked who they are: something else than the API answers.
+                self._unavailable(f"HTTP {error.response.status_code} for {url}, which is public", error)
+        except httpx.HTTPError as error:
+            self._unavailable(f"{type(error).__name__} {error}".strip(), error)
+        except json.JSONDecodeError as error:
+            self._unavailable(f"it answered {url} with something that is not JSON", error)
 
     def _answer(self, verb: str, url: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         import httpx

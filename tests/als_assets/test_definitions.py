@@ -62,12 +62,18 @@ def test_every_asset_is_described_and_grouped_by_its_place(definitions: dg.Defin
         node = graph.get(key)
         assert node.description
         assert node.group_name == key.path[1]
-        assert node.partitions_def is not None
+        assert (node.partitions_def is None) == (key.path[-1] == "status")
         assert node.kinds
 
 
 def test_the_raw_file_on_the_acquisition_machine_is_made_by_nobody_here(definitions: dg.Definitions) -> None:
     assert not definitions.resolve_asset_graph().get(dg.AssetKey(["bl832", "spot832", "raw"])).is_materializable
+
+
+def test_how_a_facility_is_is_made_by_nobody_here_and_says_whether_the_key_is_good(definitions: dg.Definitions) -> None:
+    graph, status = definitions.resolve_asset_graph(), dg.AssetKey(["bl832", "nersc", "status"])
+    assert not graph.get(status).is_materializable
+    assert graph.get(status).check_keys == {dg.AssetCheckKey(status, "credentials")}
 
 
 @pytest.mark.parametrize("module", [als_assets, resources, sensors], ids=lambda module: module.__name__)

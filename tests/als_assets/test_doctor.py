@@ -29,6 +29,7 @@ from tests.als_assets.conftest import Platform
 from twin.faults import Fault
 from twin.globus.conditions import FaultCode, TaskFault
 from twin.scheduler import Pace
+from twin.superfacility.status import Outage
 
 WHOSE = "0123456789abcdef"
 
@@ -257,6 +258,20 @@ def test_a_machine_that_is_not_active_is_a_warning_in_its_services_own_words(pla
     finally:
         board.reset()
     assert (warning.verdict, warning.seen) == (Verdict.WARNING, "degraded: Slow file system")
+
+
+def test_outages_are_told_and_one_that_has_begun_is_a_warning(platform: Platform) -> None:
+    assert platform.twin.nersc is not None
+    board, now = platform.twin.nersc.api.status, datetime.now(UTC)
+    for start, status in ((now - timedelta(hours=1), "Active"), (now + timedelta(days=3), "Planned")):
+        board.add(Outage(name="perlmutter", start_at=start, end_at=start + timedelta(hours=9), status=status))
+    board.set("perlmutter", "unavailable", "Maintenance")
+    try:
+        found = [finding for finding in machines(platform) if finding.what == "outage"]
+    finally:
+        board.reset()
+    assert [finding.verdict for finding in found] == [Verdict.WARNING, Verdict.FINE]
+    assert all(finding.seen.startswith("Scheduled Maintenance, from 2") for finding in found)
 
 
 def test_an_image_that_is_not_there_is_named_with_how_to_get_it(with_program: Any) -> None:

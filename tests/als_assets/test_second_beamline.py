@@ -43,6 +43,7 @@ def test_its_whole_graph_is_built_from_its_file(definitions: dg.Definitions) -> 
             "bl901/north/zarr",
         ),
         *("bl901/shed/pole_tiff", "bl901/shed/pole_zarr", "bl901/shed/dunes_tiff", "bl901/shed/dunes_zarr"),
+        *("bl901/pole/status", "bl901/dunes/status"),
         *("bl901/desert/raw", "bl901/sand/raw", "bl901/sand/tiff", "bl901/sand/zarr"),
     }
 
@@ -52,7 +53,10 @@ def test_it_has_jobs_routers_and_partitions_of_its_own(definitions: dg.Definitio
     branches = {"bl901_pole", "bl901_dunes", "bl901_pole_again", "bl901_dunes_again"}
     assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register"} | branches
     sensors = {sensor.name for sensor in definitions.sensors or []}
-    assert sensors == {"bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"}
+    assert sensors == {
+        *("bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"),
+        "bl901_facility_status",
+    }
     assert list(definitions.schedules or []) == []  # its file asks for no flight check
     graph = definitions.resolve_asset_graph()
     partitions = [graph.get(key).partitions_def for key in graph.get_all_asset_keys()]

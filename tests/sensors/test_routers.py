@@ -17,7 +17,7 @@ from resources.testing import Desk, SleptClock
 from sensors import routers
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
-from sensors.routers import GRACE_S, router_sensor
+from sensors.routers import GRACE_S, Landmarks, router_sensor
 from sensors.routing import USUAL_WAIT, WAITING_AT_MOST, RouterMemory, Waiting
 from sensors.testing import Daemon, Stage
 
@@ -27,6 +27,12 @@ SCANS = "bl832_scans"
 ARRIVAL = dg.AssetKey(["bl832", "spot832", "raw"])
 INGESTED = dg.AssetKey(["bl832", "data832", "raw"])
 FIRST = dg.AssetKey(["bl832", "nersc", "raw"])
+MARKS = Landmarks(
+    ARRIVAL,
+    INGESTED,
+    {"nersc": FIRST, "other": dg.AssetKey(["bl832", "other", "raw"])},
+    {"nersc": dg.AssetKey(["bl832", "nersc", "status"])},
+)
 INTERVAL_S = 5
 HOUR_S = 3600
 BEAMLINE = load_settings(PROJECT / "config" / "twin.yaml", {}).beamline
@@ -257,17 +263,7 @@ def test_a_facility_that_is_not_preferred_takes_nothing_and_begins_afresh_when_i
         definitions = dg.Definitions(
             assets=[dg.AssetSpec(ARRIVAL, partitions_def=partitions), _asset(INGESTED), _asset(FIRST)],
             jobs=[dg.define_asset_job(BRANCH, selection=[FIRST])],
-            sensors=[
-                router_sensor(
-                    beamline,
-                    settings.deployment.timing,
-                    "nersc",
-                    ARRIVAL,
-                    INGESTED,
-                    Job(BRANCH, partitions),
-                    FIRST,
-                )
-            ],
+            sensors=[router_sensor(beamline, settings.deployment.timing, "nersc", Job(BRANCH, partitions), MARKS)],
             resources={
                 "clock": dg.ResourceDefinition.hardcoded_resource(clock),
                 "gate": dg.ResourceDefinition.hardcoded_resource(desk.gate),

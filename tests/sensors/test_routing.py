@@ -1,6 +1,9 @@
 """What a router decides, from plain values."""
 
 import itertools
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,146 @@ def test_every_new_scan_runs_exactly_once_whenever_its_raw_copy_comes(
         memory, ran = routing.memory, [*ran, *routing.run]
     ran += decide(beamline, "nersc", memory, [], Ready(ingested=new), NOW).run
     assert sorted(ran) == sorted(new)
+
+
+# -- outages ---------------------------------------------------------------------------------------------------------
+
+THREE = ("nersc", "alcf", "olcf")
+
+
+@pytest.fixture(scope="module")
+def three(beamline: Beamline) -> Beamline:
+    facilities = dict.fromkeys(THREE, beamline.facilities["nersc"])
+    return beamline.model_copy(update={"facilities": facilities, "preference": THREE})
+
+
+def down(*facilities: str) -> dict[str, str]:
+    return dict.fromkeys(facilities, "Maintenance until 18:00 UTC")
+
+
+def test_in_an_outage_a_scan_is_handed_to_the_next_facility_and_the_words_name_both(three: Beamline) -> None:
+    ready = Ready(ingested={"a/a"}, outages=down("nersc"))
+    routing = decide(three, "nersc", RouterMemory(), [arrived("a/a")], ready, NOW)
+    assert (routing.run, routing.hand_on, routing.memory.waiting) == ([], {"a/a": "alcf"}, {})
+    assert routing.observe["a/a"].reason is Reason.HANDED_ON
+    assert routing.observe["a/a"].detail == "NERSC: Maintenance until 18:00 UTC, handed to ALCF"
+
+
+@pytest.mark.parametrize(
+    ("facility", "outages", "off", "takes_it"),
+    [
+        ("nersc", ("alcf",), (), "nersc"),
+        ("nersc", ("nersc", "alcf"), (), "olcf"),
+        ("nersc", ("nersc",), ("alcf",), "olcf"),
+        ("nersc", ("nersc", "olcf"), ("alcf",), None),
+        ("nersc", THREE, (), None),
+        ("alcf", ("alcf",), (), "olcf"),
+        ("olcf", ("olcf",), (), None),
+    ],
+)
+def test_the_next_one_that_is_to_be_had_takes_it_and_nothing_goes_back(
+    three: Beamline, facility: str, outages: tuple[str, ...], off: tuple[str, ...], takes_it: str | None
+) -> None:
+    memory = RouterMemory(waiting=waiting("a/a"))
+    routing = decide(three, facility, memory, [], Ready({"a/a"}, outages=down(*outages), off=off), NOW)
+    sent = {**dict.fromkeys(routing.run, facility), **routing.hand_on}
+    assert sent == ({} if takes_it is None else {"a/a": takes_it})
+    assert ([*routing.memory.waiting] == ["a/a"]) == (takes_it is None)
+
+
+def test_that_a_scan_waits_for_an_outage_is_said_once_and_it_waits_for_as_long_as_that_lasts(three: Beamline) -> None:
+    ready, said = Ready(ingested={"a/a"}, outages=down(*THREE)), []
+    routing = decide(three, "nersc", RouterMemory(), [arrived("a/a")], ready, NOW)
+    for day in range(30):
+        said += [*reasons(routing).values()]
+        routing = decide(three, "nersc", routing.memory, [], ready, NOW + day * 86_400)
+    assert said == [Reason.OUTAGE]
+    routing = decide(three, "nersc", routing.memory, [], Ready(ingested={"a/a"}), NOW + 30 * 86_400)
+    assert (routing.run, routing.memory.waiting) == (["a/a"], {})
+
+
+def test_what_was_handed_on_is_not_a_matter_of_preference(three: Beamline) -> None:
+    item = Arrived(1, "a/a", Arrival.NEW, NOW, handed_on_by="nersc")
+    assert decide(three, "alcf", RouterMemory(), [item], Ready(ingested={"a/a"}), NOW).run == ["a/a"]
+    assert decide(three, "alcf", RouterMemory(), [arrived("a/a")], Ready(ingested={"a/a"}), NOW).run == []
+
+
+def test_no_more_than_a_ticks_worth_is_handed_on_in_one_tick(three: Beamline) -> None:
+    keys = [f"a/{number}" for number in range(ROUTED_A_TICK + 7)]
+    ready = Ready(ingested=keys, outages=down("nersc"))
+    first = decide(three, "nersc", RouterMemory(), [arrived(key) for key in keys], ready, NOW)
+    second = decide(three, "nersc", first.memory, [], ready, NOW)
+    assert (len(first.hand_on), len(second.hand_on)) == (ROUTED_A_TICK, 7)
+
+
+class Death(Enum):
+    """When a tick dies; its memory is lost all the same."""
+
+    NEVER = 0
+    BEFORE_EVENTS = 1
+    BEFORE_RUNS = 2
+    BEFORE_CURSOR = 3
+
+
+@dataclass
+class World:
+    """Three routers, and what their ticks have left in the event log."""
+
+    beamline: Beamline
+    arrivals: list[str] = field(default_factory=list)
+    handed: list[tuple[str, str, str]] = field(default_factory=list)
+    runs: list[tuple[str, str]] = field(default_factory=list)
+    memories: dict[str, RouterMemory] = field(default_factory=lambda: dict.fromkeys(THREE, RouterMemory()))
+
+    def tick(self, facility: str, outages: Collection[str], death: Death) -> None:
+        memory = self.memories[facility]
+        log = self.arrivals if facility == THREE[0] else []
+        items = [arrived(key) for key in log[memory.after :]]
+        items += [
+            Arrived(0, key, Arrival.NEW, NOW, by)
+            for by, to, key in self.handed[memory.settled :]  # what the position is kept in is no matter here
+            if to == facility
+        ]
+        ready = Ready(
+            ingested=self.arrivals,
+            begun={key for where, key in self.runs if where == facility},
+            handed_on={key for by, _, key in self.handed if by == facility},
+            outages=down(*outages),
+        )
+        known = len(self.handed)
+        routing = decide(self.beamline, facility, memory, items, ready, NOW)
+        if death is Death.BEFORE_EVENTS:
+            return
+        self.handed += [(facility, to, key) for key, to in routing.hand_on.items()]
+        if death is Death.BEFORE_RUNS:
+            return
+        self.runs += [(facility, key) for key in routing.run]
+        if death is Death.BEFORE_CURSOR:
+            return
+        self.memories[facility] = routing.memory.model_copy(update={"after": len(log), "settled": known})
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.booleans(),
+            st.sampled_from(THREE),
+            st.sets(st.sampled_from(THREE)),
+            st.sampled_from(list(Death)),
+        ),
+        max_size=25,
+    )
+)
+def test_whatever_goes_out_and_dies_every_scan_goes_to_one_facility_and_once(
+    three: Beamline, ticks: list[tuple[bool, str, set[str], Death]]
+) -> None:
+    world = World(three)
+    for arrives, facility, outages, death in ticks:
+        world.arrivals += [f"a/{len(world.arrivals)}"] if arrives else []
+        world.tick(facility, outages, death)
+    for facility in THREE:
+        world.tick(facility, (), Death.NEVER)
+    assert sorted(key for _, key in world.runs) == sorted(world.arrivals)
 
 
 # -- following up ----------------------------------------------------------------------------------------------------

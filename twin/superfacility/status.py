@@ -6,8 +6,9 @@ Does not: what an outage does to jobs and commands (scheduler.Pace).
 
 from datetime import datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from twin.scheduler import Clock
 
@@ -23,6 +24,9 @@ SYSTEMS = {
 }
 
 
+NERSC_TIME = ZoneInfo("America/Los_Angeles")
+
+
 class UnknownSystemError(LookupError):
     """A name that NERSC has no system for."""
 
@@ -31,18 +35,23 @@ class UnknownSystemError(LookupError):
 
 
 class Outage(BaseModel):
-    """An outage, running or planned, as the API shows it."""
+    """An outage, running or planned. Times are aware; the API shows them as NERSC's, with no word of that."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    start_at: datetime
-    end_at: datetime | None = None
+    start_at: AwareDatetime
+    end_at: AwareDatetime | None = None
     description: str = "Scheduled Maintenance"
     notes: str = ""
     status: Literal["Active", "Cancelled", "Completed", "Extended", "Planned"] = "Planned"
     swo: str = Field(default="", description="what NERSC calls the kind of outage")
-    update_at: datetime | None = None
+    update_at: AwareDatetime | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As the API shows it."""
+        times = {name: getattr(self, name) for name in ("start_at", "end_at", "update_at")}
+        return self.model_dump(mode="json") | {name: time and _local(time) for name, time in times.items()}
 
 
 class StatusBoard:
@@ -85,7 +94,7 @@ class StatusBoard:
         """Raises UnknownSystemError."""
         self.system(name)
         return [
-            outage.model_dump(mode="json")
+            outage.shown()
             for outage in self._outages
             if outage.name == name and (outage.status == "Planned") is planned
         ]
@@ -103,5 +112,10 @@ class StatusBoard:
             "system_type": system_type,
             "notes": [note] if note else [],
             "status": status,
-            "updated_at": self._clock().isoformat(),
+            "updated_at": _local(self._clock()),
         }
+
+
+def _local(time: datetime) -> str:
+    """Without its offset from UTC, as NERSC's documents have it."""
+    return time.astimezone(NERSC_TIME).replace(tzinfo=None, microsecond=0).isoformat()

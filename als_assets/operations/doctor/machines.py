@@ -14,13 +14,13 @@ from beamlines.places import Place, Store
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, PlatformError
 from resources.facilities import Facility
+from resources.facilities.credentials import ALERT_BEFORE, RENEWAL
 from resources.facilities.examination import MAY_WAIT, Found, examination, read_found
 from resources.facilities.service import Health
 from resources.remote import Pulse
 from resources.responsible import OPERATORS
 from resources.work import WorkKey
 
-ALERT_BEFORE = timedelta(days=1)
 _LOG_LINES = 200
 
 
@@ -56,6 +56,10 @@ class MachineLook:
         else:
             remedy = "wait, or switch the branch's router off until it is back"
             yield Finding(facility.name, "service", Verdict.WARNING, state.said, work.run_by, remedy)
+        now = self.clock.now()
+        for outage in state.outages:
+            verdict, who = (Verdict.WARNING, work.run_by) if outage.covers(now) else (Verdict.FINE, "")
+            yield Finding(facility.name, "outage", verdict, outage.said, who, "wait until it is over" if who else "")
 
     def _key(self, facility: Facility) -> Finding:
         try:
@@ -65,13 +69,12 @@ class MachineLook:
         if until is None:
             return Finding(facility.name, "key", Verdict.FINE, "its credentials do not end")
         left = until - self.clock.now()
-        remedy = "make a new client at the facility and put its key where the old one is; nothing has to be restarted"
         if left <= timedelta():
             seen = f"it ended at {until:%Y-%m-%d %H:%M} UTC, by the time at which its file was written"
-            return Finding(facility.name, "key", Verdict.FAULT, seen, OPERATORS, remedy)
+            return Finding(facility.name, "key", Verdict.FAULT, seen, OPERATORS, RENEWAL)
         seen = f"good until {until:%Y-%m-%d %H:%M} UTC, {left / timedelta(hours=1):.0f} hours"
         if left <= ALERT_BEFORE:
-            return Finding(facility.name, "key", Verdict.WARNING, seen, OPERATORS, remedy)
+            return Finding(facility.name, "key", Verdict.WARNING, seen, OPERATORS, RENEWAL)
         return Finding(facility.name, "key", Verdict.FINE, seen)
 
     def _job(self, facility: Facility, rules: FacilityRules, work: Place) -> Iterator[Finding]:
