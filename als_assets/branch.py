@@ -13,7 +13,7 @@ import dagster as dg
 from als_assets import checks, evidence
 from als_assets.bindings import Facilities
 from als_assets.naming import asset_key, asset_spec
-from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, partition_of, to_be_made, without_label
+from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, product_key, raw_key
 from als_assets.settings import ReconstructionConfig, digest, settings_of
 from als_assets.step import RETRIED, Pulse, Stopwatch, remote_step
 from beamlines.config import Beamline
@@ -113,10 +113,8 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
         context: dg.AssetExecutionContext, settings: Sequence[str], facilities: Facilities, remote: Remote
     ) -> Events:
         watch = Stopwatch()
-        key = to_be_made(partition_of(context))
         wanted = [a for a in made if asset_key(beamline, work[a]) in context.selected_asset_keys]
-        if Artifact.RAW in wanted:
-            without_label(key)
+        key = raw_key(context) if Artifact.RAW in wanted else product_key(context)
         with remote_step(context, remote) as pulse:
             raw = manifest_here(context, beamline, branch.first_raw, key.of_scan).files[0]
             job = ReconstructionJob.at(
@@ -195,7 +193,8 @@ def _made(
             "checksum_evidence": dg.MetadataValue.text(written),
             **evidence.of_product(manifest),
         }
-    yield dg.MaterializeResult(asset_key=this, metadata={**metadata, **evidence.of_job(job)})
+    program = {"program_from": dg.MetadataValue.text(branch.facility.program.said)}
+    yield dg.MaterializeResult(asset_key=this, metadata={**metadata, **program, **evidence.of_job(job)})
 
 
 def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
@@ -227,7 +226,7 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
         clock: dg.ResourceParam[Clock],
     ) -> Events:
         watch = Stopwatch()
-        key = to_be_made(partition_of(context))
+        key = product_key(context)
         wanted = [copy for copy in kept if asset_key(beamline, copy) in context.selected_asset_keys]
         with remote_step(context, remote) as pulse:
             for copy in wanted:
