@@ -80,6 +80,17 @@ class Branch:
         return [*raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
 
     @property
+    def jobs(self) -> list[tuple[Artifact, ...]]:
+        """What each of its jobs makes: one fused job or two, as the configuration says."""
+        fused = self.facility.jobs == "fused"
+        jobs: list[tuple[Artifact, ...]] = [PRODUCTS] if fused else [(artifact,) for artifact in PRODUCTS]
+        return [(Artifact.RAW, *jobs[0]), *jobs[1:]] if Artifact.RAW in self.work else jobs
+
+    def step(self, made: tuple[Artifact, ...]) -> str:
+        """What the step of one of its jobs is called."""
+        return f"{self.name}_{'_'.join(made)}_job"
+
+    @property
     def first(self) -> Copy:
         """The copy by which one tells that a scan has entered the branch."""
         return self.copies[0]
@@ -93,11 +104,8 @@ def branch_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinitio
 
 
 def job_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
-    """The products that the facility's jobs make: one fused job or two, as the configuration says."""
-    jobs = [PRODUCTS] if branch.facility.jobs == "fused" else [(artifact,) for artifact in PRODUCTS]
-    if Artifact.RAW in branch.work:
-        jobs[0] = (Artifact.RAW, *jobs[0])
-    return [_job_asset(beamline, branch, made) for made in jobs]
+    """What the facility's jobs make."""
+    return [_job_asset(beamline, branch, made) for made in branch.jobs]
 
 
 def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -> dg.AssetsDefinition:
@@ -134,7 +142,7 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
             yield from _made(beamline, branch, work[artifact], key, result, raw, watch.seconds)
 
     declared = dg.multi_asset(
-        name=f"{branch.name}_{'_'.join(made)}_job",
+        name=branch.step(made),
         specs=[asset_spec(beamline, work[a], [before[a]], made_by=how, skippable=True) for a in made],
         check_specs=checks.check_specs(beamline, [work[a] for a in made]),
         can_subset=True,

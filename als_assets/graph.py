@@ -4,8 +4,9 @@ Belongs here: Graph, and the jobs of one branch.
 Does not: which assets a beamline has (a folder a beamline), or which beamlines there are (registry).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -13,7 +14,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from als_assets.branch import Branch
 from als_assets.naming import asset_key, scan_partitions
 from beamlines.config import Beamline
-from beamlines.layout import Copy
+from beamlines.layout import Artifact, Copy
+from tomography.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class Graph:
     ingested: dg.AssetKey
     ingest: "ScanJob"
     branches: dict[str, "BranchJob"]
-    again: list[UnresolvedAssetJobDefinition]
-    """Jobs that no sensor starts: a person reconstructs a scan again."""
+    again: dict[str, "AgainJob"]
+    """Jobs that no sensor starts: a person reconstructs a scan again, at a facility."""
     flight_check: dg.JobDefinition | None
     """None where the beamline has none."""
     operations: list[dg.JobDefinition]
@@ -39,8 +41,9 @@ class Graph:
     def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """All of them."""
         branches = [branch.job.definition for branch in self.branches.values()]
+        again = [again.job.definition for again in self.again.values()]
         checks = [] if self.flight_check is None else [self.flight_check]
-        return [self.ingest.definition, *branches, *self.again, *checks, *self.operations]
+        return [self.ingest.definition, *branches, *again, *checks, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,23 @@ class BranchJob:
     """What it makes, in order."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgainJob:
+    """A facility's job that makes a labelled reconstruction."""
+
+    job: ScanJob
+    step: str
+    """The one that takes the settings."""
+    raw: Copy
+    """What it needs, recorded under the scan's own key."""
+    products: list[Copy]
+    """What it makes, in order."""
+
+    def config(self, settings: Settings) -> Mapping[str, Any]:
+        """The run configuration that stands for these settings."""
+        return {"ops": {self.step: {"config": settings.model_dump(mode="json")}}}
+
+
 def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:
     """``<beamline>_<name>``: makes these copies of one scan. Tags are called ``als/<tag>``."""
     job = dg.define_asset_job(
@@ -83,10 +103,12 @@ def branch_job(beamline: Beamline, facility: str, branch: Branch) -> BranchJob:
     return BranchJob(job, asset_key(beamline, branch.first), branch.copies)
 
 
-def again_job(beamline: Beamline, facility: str, branch: Branch) -> UnresolvedAssetJobDefinition:
+def again_job(beamline: Beamline, facility: str, branch: Branch) -> AgainJob:
     """The job that a person starts for a labelled partition."""
     what = (
         f"A scan reconstructed again at {facility} with other settings, under a label: "
         "run the partition `<scan>@<label>`. The result lies beside the first one."
     )
-    return scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility).definition
+    job = scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility)
+    step = next(branch.step(made) for made in branch.jobs if Artifact.TIFF in made)
+    return AgainJob(job, step, branch.raw, branch.products)

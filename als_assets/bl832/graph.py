@@ -41,7 +41,7 @@ def build(beamline: Beamline) -> Graph:
         ingested=asset_key(beamline, first),
         ingest=scan_job(beamline, "ingest", [first, preview], what, ingest=beamline.name),
         branches={name: branch_job(beamline, name, branch) for name, branch in branches.items()},
-        again=[again_job(beamline, name, branch) for name, branch in branches.items()],
+        again={name: again_job(beamline, name, branch) for name, branch in branches.items()},
         flight_check=flight_check_job(beamline, beamline.flight_check) if beamline.flight_check else None,
         operations=[announce_job(beamline), register_job(beamline, copies)],
     )
