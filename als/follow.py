@@ -60,10 +60,12 @@ class ScanView:
         """The view of a scan in this graph, before anything is known."""
         graph = definitions.resolve_asset_graph()
         tags = {key: graph.get(key).tags for key in graph.toposorted_asset_keys}
+        # A comparison is made when a person asks for it: no scan waits for one.
+        tags = {key: said for key, said in tags.items() if said["artifact"] != "comparison"}
         return cls(
             partition=partition,
             assets={key: AssetView(key) for key in tags},
-            expected_checks=set(graph.asset_check_keys),
+            expected_checks={check for check in graph.asset_check_keys if check.asset_key in tags},
             raw_copies={key for key, said in tags.items() if said["artifact"] == "raw" and said["role"] != "scratch"},
         )
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, doctor, reconstruct, scans
+from als import archive, compare, doctor, reconstruct, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -25,6 +25,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="The data pla
 app.command("new-scan")(scans.new_scan)
 app.add_typer(scans.app, name="scan")
 app.command()(reconstruct.reconstruct)
+app.command()(compare.compare)
 app.command()(archive.register)
 app.command()(archive.backfill)
 app.command()(doctor.doctor)

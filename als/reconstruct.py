@@ -5,7 +5,7 @@ Does not: what can be begun (als_assets.operations.again), or following a scan (
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,10 +15,12 @@ from rich.console import Console
 from als.connection import connect
 from als.options import UP_STATE, StateDir
 from als.scans import Name, known_scan
+from beamlines.layout import Copy
 from beamlines.scans import PartitionKey
 from tomography.settings import Settings, described, option
 
 if TYPE_CHECKING:
+    from als.follow import ScanView
     from als.platform import Platform
     from als_assets.graph import AgainJob
 
@@ -54,8 +56,12 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _option(name: str) -> Any:
     field = Settings.model_fields[name]
     default = "" if field.default is None else f" By default {str(field.default).lower()}."
-    words = typer.Option(option(name), help=described(name).replace("``", "") + default, rich_help_panel="Settings")
+    words = typer.Option(option(name), help=_described(name) + default, rich_help_panel="Settings")
     return Annotated[field.annotation | None, words]  # type: ignore[operator]
+
+
+def _described(name: str) -> str:
+    return described(name).replace("``", "")
 
 
 @with_settings
@@ -87,7 +93,7 @@ def reconstruct(
         again = _job(at, facility or at.beamline.preference[0])
         run_id = _begin(at, again, key, _settings(given), author=connection.author)
         if wait:
-            raise typer.Exit(_follow(at, again, key, run_id))
+            raise typer.Exit(follow_run(at, key, again.products, run_id)[0])
 
 
 def _begin(at: "Platform", again: "AgainJob", key: PartitionKey, settings: Settings, *, author: str) -> str:
@@ -126,19 +132,19 @@ def _settings(given: dict[str, Any]) -> Settings:
     except ValidationError as error:
         found = error.errors()[0]
         name = str(found["loc"][0])
-        raise InvalidSettingsError(f"{option(name)} {found['input']}: {described(name)}") from error
+        raise InvalidSettingsError(f"{option(name)} {found['input']}: {_described(name)}") from error
 
 
-def _follow(at: "Platform", again: "AgainJob", key: PartitionKey, run_id: str) -> int:
-    """Show what the run says until it has ended; 0 where it ended well."""
+def follow_run(at: "Platform", key: PartitionKey, copies: Iterable[Copy], run_id: str) -> tuple[int, "ScanView"]:
+    """Show what a run says of some copies until it has ended: 0 where it ended well, and what was recorded."""
     import dagster as dg
 
     from als.follow import AssetView, ScanView
     from als.screen import Lines
     from als_assets.naming import asset_key
 
-    products = [asset_key(at.beamline, copy) for copy in again.products]
-    view = ScanView(str(key), {asset: AssetView(asset) for asset in products}, set(), set())
+    assets = [asset_key(at.beamline, copy) for copy in copies]
+    view = ScanView(str(key), {asset: AssetView(asset) for asset in assets}, set(), set())
     began, lines = at.clock.now().timestamp(), Lines(console)
     while (run := at.instance.get_run_by_id(run_id)) is not None:
         view.read_run(at.instance, run)
@@ -148,7 +154,7 @@ def _follow(at: "Platform", again: "AgainJob", key: PartitionKey, run_id: str) -
         at.clock.sleep(_POLL_S)
     for error in view.errors:
         console.print(error, style="bold red", soft_wrap=True, highlight=False, markup=False)
-    return 0 if run is not None and run.status is dg.DagsterRunStatus.SUCCESS else 1
+    return (0 if run is not None and run.status is dg.DagsterRunStatus.SUCCESS else 1), view
 
 
 def _say(text: str) -> None:

@@ -20,6 +20,7 @@ from beamlines.config import Beamline
 from beamlines.facilities import FacilityRules
 from beamlines.layout import Artifact, Copy
 from beamlines.manifest import Manifest, ManifestFile
+from beamlines.places import Place
 from beamlines.scans import PartitionKey
 from resources import proof
 from resources.clock import Clock
@@ -78,6 +79,10 @@ class Branch:
         """Every copy of the branch, in the order in which they are made; the raw one first, where it needs one."""
         raw = [] if self.raw == self.first_raw else [self.raw]
         return [*raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
+
+    def results_at(self, place: Place) -> list[Copy]:
+        """Its products at a place, the stack of slices first."""
+        return [copy for copy in self.products if copy.place == place]
 
     @property
     def jobs(self) -> list[tuple[Artifact, ...]]:

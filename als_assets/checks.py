@@ -54,7 +54,7 @@ def check_names(beamline: Beamline, copy: Copy) -> tuple[str, ...]:
         return ("files", "size", "checksum", WHOLE)
     if copy.place.role is Role.SCRATCH:
         return ("checksum",) if copy.artifact is Artifact.RAW else ("manifest",)
-    if copy.artifact is Artifact.PREVIEW:
+    if copy.artifact in (Artifact.PREVIEW, Artifact.COMPARISON):
         return ("manifest",)
     readable = ("readable",) if copy.artifact is Artifact.ZARR and copy.place.mount is not None else ()
     return ("files", "size", "checksum", *readable)

@@ -32,6 +32,8 @@ class Graph:
     branches: dict[str, "BranchJob"]
     again: dict[str, "AgainJob"]
     """Jobs that no sensor starts: a person reconstructs a scan again, at a facility."""
+    compare: "ComparisonJob | None"
+    """Two results of a scan, side by side; None where none are kept on site."""
     flight_check: dg.JobDefinition | None
     """None where the beamline has none."""
     operations: list[dg.JobDefinition]
@@ -42,8 +44,9 @@ class Graph:
         """All of them."""
         branches = [branch.job.definition for branch in self.branches.values()]
         again = [again.job.definition for again in self.again.values()]
+        compare = [] if self.compare is None else [self.compare.job.definition]
         checks = [] if self.flight_check is None else [self.flight_check]
-        return [self.ingest.definition, *branches, *again, *checks, *self.operations]
+        return [self.ingest.definition, *branches, *again, *compare, *checks, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,18 @@ class AgainJob:
     def config(self, settings: Settings) -> Mapping[str, Any]:
         """The run configuration that stands for these settings."""
         return {"ops": {self.step: {"config": settings.model_dump(mode="json")}}}
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonJob:
+    """The job that compares two results of a scan; its partition is that of the second."""
+
+    job: ScanJob
+    step: str
+    """The one that takes the configuration: ``first`` (a label, or nothing) and ``facility``."""
+    comparison: Copy
+    results: Mapping[str, Sequence[Copy]]
+    """What can be compared, by facility, the best to read first."""
 
 
 def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:

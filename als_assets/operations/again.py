@@ -4,7 +4,7 @@ Belongs here: what a person should hear at once, and taking back a label under w
 Does not: the last word, which the run itself has (ledger, gate), or starting it (the caller has its own way).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def refuse_what_cannot_be(
     if there is not None and (differing := there.differs_from(wanted)):
         raise CannotReconstructError(
             f"{key} was made with other settings ({there.where}). {'; '.join(differing)}. "
-            "A label stands for one result: take another label, or leave these settings as they were"
+            "A label stands for one result: take another label; with the settings that it has, this is nothing new"
         )
     return there
 
@@ -101,24 +101,15 @@ def refuse_to_forget(
         raise CannotReconstructError(f"there is no partition {key}: nothing to forget")
     if running := instance.get_runs(dg.RunsFilter(statuses=[*IN_PROGRESS], tags={_PARTITION_TAG: str(key)})):
         raise CannotReconstructError(f"run {running[0].run_id} is at {key}: terminate it first")
-    made = [
-        *(asset_key(beamline, copy).to_user_string() for copy in _made(instance, beamline, graph.copies, key)),
-        *(
-            record.asset
-            for record in ledger.attempts_of(key.scan.key)
-            if record.partition == str(key) and (record.in_flight or record.state is WorkState.SUCCEEDED)
-        ),
-    ]
-    if made:
-        raise CannotReconstructError(
-            f"something was made under {key} ({', '.join(dict.fromkeys(made))}): while it lies there the label stays"
-        )
-
-
-def _made(
-    instance: dg.DagsterInstance, beamline: Beamline, copies: Iterable[Copy], key: PartitionKey
-) -> Iterable[Copy]:
-    return (copy for copy in copies if _recorded(instance, beamline, copy, key) is not None)
+    recorded = [copy for copy in graph.copies if _recorded(instance, beamline, copy, key) is not None]
+    if recorded:
+        where = ", ".join(asset_key(beamline, copy).to_user_string() for copy in recorded)
+        raise CannotReconstructError(f"{key} was made ({where}): while it lies there the label stays")
+    for record in ledger.attempts_of(key.scan.key):
+        if record.partition == str(key) and (record.in_flight or record.state is WorkState.SUCCEEDED):
+            raise CannotReconstructError(
+                f"{key} was begun ({record.asset}, {record.state}), and lies there perhaps: the label stays"
+            )
 
 
 def _recorded(instance: dg.DagsterInstance, beamline: Beamline, copy: Copy, key: PartitionKey) -> dict[str, Any] | None:
@@ -130,4 +121,4 @@ def _recorded(instance: dg.DagsterInstance, beamline: Beamline, copy: Copy, key:
 
 
 def _said(value: Any) -> str:
-    return "by itself" if value is None else str(value)
+    return "not given" if value is None else str(value)
