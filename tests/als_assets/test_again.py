@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,7 +15,15 @@ from dagster._core.storage.partition_status_cache import (
 )
 
 from als_assets.naming import scan_partitions
+from als_assets.operations.again import CannotReconstructError, refuse_to_forget, refuse_what_cannot_be
+from als_assets.registry import build_graph
+from beamlines.decisions import Reason
 from beamlines.layout import Artifact
+from beamlines.scans import PartitionKey
+from resources.errors import NotAllowedError
+from resources.owner import Owner
+from resources.work import WorkKey, WorkState
+from tomography.settings import Settings
 
 INGEST = ("bl832/data832/raw", "bl832/data832/preview")
 RAW = (*INGEST, "bl832/nersc/raw", "bl832/pscratch/raw")
@@ -179,3 +190,114 @@ def contents(platform, artifact, key):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+# -- before any run ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Parts:
+    """What `als reconstruct` asks before it starts a run."""
+
+    platform: Any
+    gate: Any
+    ledger: Any
+
+    @property
+    def graph(self):
+        return build_graph(self.platform.settings.beamline)
+
+    def asked_for(self, partition, **settings):
+        beamline, instance = self.platform.settings.beamline, self.platform.instance
+        key, wanted = PartitionKey.parse(partition), Settings.model_validate(settings)
+        return refuse_what_cannot_be(instance, beamline, self.gate, self.graph.again["nersc"], key, wanted)
+
+    def forget(self, partition):
+        beamline, instance = self.platform.settings.beamline, self.platform.instance
+        refuse_to_forget(instance, beamline, self.graph, self.ledger, PartitionKey.parse(partition))
+
+
+@pytest.fixture
+def parts(platform):
+    with dg.build_resources(platform.resources, instance=platform.instance) as made:
+        yield Parts(platform, made.gate, made.ledger)
+
+
+def test_a_new_label_can_be_begun(parts, done):
+    assert parts.asked_for(f"{done}@new", center_px=31.0) is None
+
+
+def test_the_same_settings_once_more_are_known_as_such(parts, fine):
+    found = parts.asked_for(fine, filter="butterworth", butterworth_cutoff_cycles_per_px=0.4)
+    assert found.where == "bl832/pscratch/tiff"
+
+
+def test_other_settings_are_refused_with_those_that_it_had(parts, fine):
+    with pytest.raises(CannotReconstructError) as refused:
+        parts.asked_for(fine, filter="butterworth", center_px=31.0)
+    said = str(refused.value)
+    assert "center_px: not given there, 31.0 asked for" in said
+    assert "butterworth_cutoff_cycles_per_px: 0.4 there, 0.25 asked for" in said
+    assert "rings" not in said
+
+
+def test_what_a_run_is_making_now_counts_as_there(parts, platform, done):
+    partition = f"{done}@underway"
+    again = parts.graph.again["nersc"]
+    platform.instance.create_run_for_job(
+        platform.definitions.resolve_job_def(again.job.name),
+        run_config=again.config(Settings(rings="none")),
+        tags={"dagster/partition": partition},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert parts.asked_for(partition, rings="none").run_id is not None
+    with pytest.raises(CannotReconstructError, match="rings: none there, mean-sinogram asked for"):
+        parts.asked_for(partition)
+    platform.add_partition(partition)
+    with pytest.raises(CannotReconstructError, match="terminate it first"):
+        parts.forget(partition)
+
+
+def test_a_scan_without_a_raw_copy_at_the_facility_is_refused_at_once(parts, platform):
+    key = platform.ingested("again-no-raw/a.h5")
+    with pytest.raises(CannotReconstructError, match="materialize bl832/nersc/raw of the partition again-no-raw/a"):
+        parts.asked_for(f"{key}@x")
+
+
+def test_a_restricted_scan_is_refused_at_once(parts, platform):
+    key = platform.ingested("again-restricted/a.h5")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    platform.standings.restrict(key, Reason.RESTRICTED_BY_OPERATOR, author="dula", note="contract 7", at=at)
+    with pytest.raises(NotAllowedError, match="restricted-by-operator"):
+        parts.asked_for(f"{key}@x")
+
+
+def test_the_label_of_old_results_is_refused_at_once(parts, done):
+    with pytest.raises(CannotReconstructError, match="take another"):
+        parts.asked_for(f"{done}@legacy")
+
+
+def test_a_mistyped_label_can_be_forgotten(parts, platform, done):
+    platform.add_partition(f"{done}@typo")
+    parts.forget(f"{done}@typo")
+
+
+def test_a_label_under_which_something_was_made_is_not_forgotten(parts, fine):
+    with pytest.raises(CannotReconstructError, match="while it lies there the label stays"):
+        parts.forget(fine)
+
+
+def test_a_label_under_which_a_job_has_run_is_not_forgotten_even_if_nothing_was_recorded(parts, platform, done):
+    platform.add_partition(f"{done}@unrecorded")
+    key = WorkKey("bl832/pscratch/raw+tiff+zarr", f"{done}@unrecorded", "s", "f")
+    now = datetime.now(UTC)
+    claimed = parts.ledger.claim(key, Owner.this_process("test"), now)
+    parts.ledger.finish(claimed.record, WorkState.SUCCEEDED, {}, now)
+    with pytest.raises(CannotReconstructError, match="lies there perhaps"):
+        parts.forget(f"{done}@unrecorded")
+
+
+@pytest.mark.parametrize(("label", "says"), [("", "is a scan itself"), ("@never", "nothing to forget")])
+def test_a_scan_itself_and_a_label_that_is_not_there_are_not_forgotten(parts, done, label, says):
+    with pytest.raises(CannotReconstructError, match=says):
+        parts.forget(f"{done}{label}")
