@@ -15,7 +15,7 @@ from als_assets.branch import Branch
 from als_assets.naming import asset_key, scan_partitions
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
-from tomography.settings import Settings
+from tomography.settings import Settings, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ def again_job(beamline: Beamline, facility: str, branch: Branch) -> AgainJob:
     """The job that a person starts for a labelled partition."""
     what = (
         f"A scan reconstructed again at {facility} with other settings, under a label: "
-        "run the partition `<scan>@<label>`. The result lies beside the first one."
+        "run the partition `<scan>@<label>`. The result lies beside the first one. Settings:\n\n"
+        + "\n".join(f"- `{name}`: {described(name)}" for name in Settings.model_fields)
     )
     job = scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility)
     step = next(branch.step(made) for made in branch.jobs if Artifact.TIFF in made)
