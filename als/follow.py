@@ -72,7 +72,7 @@ class ScanView:
         self._read_arrival(instance)
         records = instance.get_run_records(dg.RunsFilter(tags={_PARTITION_TAG: self.partition}), ascending=True)
         for record in records:
-            self._read_run(instance, record.dagster_run)
+            self.read_run(instance, record.dagster_run)
 
     @property
     def succeeded(self) -> bool:
@@ -115,7 +115,8 @@ class ScanView:
                 for record in instance.fetch_materializations(wanted, limit=1).records:
                     self._materialized(asset, record.event_log_entry)
 
-    def _read_run(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    def read_run(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+        """Read what one run has said since the last time."""
         while True:
             page = instance.get_records_for_run(run.run_id, cursor=self._cursors.get(run.run_id), limit=_PAGE)
             for record in page.records:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, doctor, scans
+from als import archive, compare, doctor, reconstruct, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -24,6 +24,8 @@ from resources.errors import PlatformError
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="The data platform of ALS beamline 8.3.2.")
 app.command("new-scan")(scans.new_scan)
 app.add_typer(scans.app, name="scan")
+app.command()(reconstruct.reconstruct)
+app.command()(compare.compare)
 app.command()(archive.register)
 app.command()(archive.backfill)
 app.command()(doctor.doctor)

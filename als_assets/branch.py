@@ -13,13 +13,14 @@ import dagster as dg
 from als_assets import checks, evidence
 from als_assets.bindings import Facilities
 from als_assets.naming import asset_key, asset_spec
-from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, partition_of, to_be_made, without_label
+from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, product_key, raw_key
 from als_assets.settings import ReconstructionConfig, digest, settings_of
 from als_assets.step import RETRIED, Pulse, Stopwatch, remote_step
 from beamlines.config import Beamline
 from beamlines.facilities import FacilityRules
 from beamlines.layout import Artifact, Copy
 from beamlines.manifest import Manifest, ManifestFile
+from beamlines.places import Place
 from beamlines.scans import PartitionKey
 from resources import proof
 from resources.clock import Clock
@@ -79,6 +80,21 @@ class Branch:
         raw = [] if self.raw == self.first_raw else [self.raw]
         return [*raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
 
+    def results_at(self, place: Place) -> list[Copy]:
+        """Its products at a place, the stack of slices first."""
+        return [copy for copy in self.products if copy.place == place]
+
+    @property
+    def jobs(self) -> list[tuple[Artifact, ...]]:
+        """What each of its jobs makes: one fused job or two, as the configuration says."""
+        fused = self.facility.jobs == "fused"
+        jobs: list[tuple[Artifact, ...]] = [PRODUCTS] if fused else [(artifact,) for artifact in PRODUCTS]
+        return [(Artifact.RAW, *jobs[0]), *jobs[1:]] if Artifact.RAW in self.work else jobs
+
+    def step(self, made: tuple[Artifact, ...]) -> str:
+        """What the step of one of its jobs is called."""
+        return f"{self.name}_{'_'.join(made)}_job"
+
     @property
     def first(self) -> Copy:
         """The copy by which one tells that a scan has entered the branch."""
@@ -93,11 +109,8 @@ def branch_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinitio
 
 
 def job_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
-    """The products that the facility's jobs make: one fused job or two, as the configuration says."""
-    jobs = [PRODUCTS] if branch.facility.jobs == "fused" else [(artifact,) for artifact in PRODUCTS]
-    if Artifact.RAW in branch.work:
-        jobs[0] = (Artifact.RAW, *jobs[0])
-    return [_job_asset(beamline, branch, made) for made in jobs]
+    """What the facility's jobs make."""
+    return [_job_asset(beamline, branch, made) for made in branch.jobs]
 
 
 def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -> dg.AssetsDefinition:
@@ -113,10 +126,8 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
         context: dg.AssetExecutionContext, settings: Sequence[str], facilities: Facilities, remote: Remote
     ) -> Events:
         watch = Stopwatch()
-        key = to_be_made(partition_of(context))
         wanted = [a for a in made if asset_key(beamline, work[a]) in context.selected_asset_keys]
-        if Artifact.RAW in wanted:
-            without_label(key)
+        key = raw_key(context) if Artifact.RAW in wanted else product_key(context)
         with remote_step(context, remote) as pulse:
             raw = manifest_here(context, beamline, branch.first_raw, key.of_scan).files[0]
             job = ReconstructionJob.at(
@@ -136,7 +147,7 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
             yield from _made(beamline, branch, work[artifact], key, result, raw, watch.seconds)
 
     declared = dg.multi_asset(
-        name=f"{branch.name}_{'_'.join(made)}_job",
+        name=branch.step(made),
         specs=[asset_spec(beamline, work[a], [before[a]], made_by=how, skippable=True) for a in made],
         check_specs=checks.check_specs(beamline, [work[a] for a in made]),
         can_subset=True,
@@ -195,7 +206,8 @@ def _made(
             "checksum_evidence": dg.MetadataValue.text(written),
             **evidence.of_product(manifest),
         }
-    yield dg.MaterializeResult(asset_key=this, metadata={**metadata, **evidence.of_job(job)})
+    program = {"program_from": dg.MetadataValue.text(branch.facility.program.said)}
+    yield dg.MaterializeResult(asset_key=this, metadata={**metadata, **program, **evidence.of_job(job)})
 
 
 def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
@@ -227,7 +239,7 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
         clock: dg.ResourceParam[Clock],
     ) -> Events:
         watch = Stopwatch()
-        key = to_be_made(partition_of(context))
+        key = product_key(context)
         wanted = [copy for copy in kept if asset_key(beamline, copy) in context.selected_asset_keys]
         with remote_step(context, remote) as pulse:
             for copy in wanted:

@@ -52,7 +52,7 @@ def check_names(beamline: Beamline, copy: Copy) -> tuple[str, ...]:
     """The checks that a copy has."""
     if copy.artifact is Artifact.RAW and copy.place.name == beamline.scans.first_copy:
         return ("files", "size", "checksum", WHOLE)
-    if copy.artifact is Artifact.PREVIEW or _is_made_there(beamline, copy):
+    if copy.artifact in (Artifact.PREVIEW, Artifact.COMPARISON) or _is_made_there(beamline, copy):
         return ("manifest",)
     if copy.artifact is Artifact.RAW and _is_staged_there(beamline, copy):
         return ("checksum",)

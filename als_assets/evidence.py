@@ -30,8 +30,8 @@ def of_copy(copy: Copy, key: PartitionKey, files: int, size_bytes: int, seconds:
     """What is said of every materialization: where, how many files, how many bytes, how long."""
     location = copy.location(key)
     return {
-        "path": dg.MetadataValue.path(_sendable(location.posix)),
-        "scan": dg.MetadataValue.text(_sendable(key.scan.path)),
+        "path": dg.MetadataValue.path(sendable(location.posix)),
+        "scan": dg.MetadataValue.text(sendable(key.scan.path)),
         "files": dg.MetadataValue.int(files),
         "bytes": dg.MetadataValue.int(size_bytes),
         "seconds": dg.MetadataValue.float(round(seconds, 2)),
@@ -98,7 +98,7 @@ def of_product(manifest: Manifest) -> Metadata:
     }
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """The text with bytes that are no UTF-8 shown escaped: as they are, the UI could not send them to a browser."""
     return text.encode("utf-8", "backslashreplace").decode()
 

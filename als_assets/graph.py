@@ -4,8 +4,9 @@ Belongs here: Graph, and the jobs of one branch.
 Does not: which assets a beamline has (a folder a beamline), or which beamlines there are (registry).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -13,7 +14,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from als_assets.branch import Branch
 from als_assets.naming import asset_key, scan_partitions
 from beamlines.config import Beamline
-from beamlines.layout import Copy
+from beamlines.layout import Artifact, Copy
+from tomography.settings import Settings, described
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Graph:
     branches: dict[str, "BranchJob"]
     statuses: dict[str, dg.AssetKey]
     """By facility: the asset whose history is the facility's."""
-    again: list[UnresolvedAssetJobDefinition]
-    """Jobs that no sensor starts: a person reconstructs a scan again."""
+    again: dict[str, "AgainJob"]
+    """Jobs that no sensor starts: a person reconstructs a scan again, at a facility."""
+    compare: "ComparisonJob | None"
+    """Two results of a scan, side by side; None where none are kept on site."""
     flight_check: dg.JobDefinition | None
     """None where the beamline has none."""
     operations: list[dg.JobDefinition]
@@ -41,15 +45,19 @@ class Graph:
     def way(self, branch: str) -> list[dg.AssetKey]:
         """Every asset that a scan has once it has gone through a branch."""
         by_facilities = [copy for one in self.branches.values() for copy in one.copies]
-        before = [copy for copy in self.copies if copy not in by_facilities]
+        # A comparison is made when a person asks for it: no scan waits for one.
+        asked_for = (Artifact.COMPARISON,)
+        before = [copy for copy in self.copies if copy not in by_facilities and copy.artifact not in asked_for]
         return [asset_key(self.beamline, copy) for copy in (*before, *self.branches[branch].copies)]
 
     @property
     def jobs(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """All of them."""
         branches = [branch.job.definition for branch in self.branches.values()]
+        again = [again.job.definition for again in self.again.values()]
+        compare = [] if self.compare is None else [self.compare.job.definition]
         checks = [] if self.flight_check is None else [self.flight_check]
-        return [self.ingest.definition, *branches, *self.again, *checks, *self.operations]
+        return [self.ingest.definition, *branches, *again, *compare, *checks, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,35 @@ class BranchJob:
     """What it makes, in order."""
 
 
+@dataclass(frozen=True, slots=True)
+class AgainJob:
+    """A facility's job that makes a labelled reconstruction."""
+
+    job: ScanJob
+    step: str
+    """The one that takes the settings."""
+    raw: Copy
+    """What it needs, recorded under the scan's own key."""
+    products: list[Copy]
+    """What it makes, in order."""
+
+    def config(self, settings: Settings) -> Mapping[str, Any]:
+        """The run configuration that stands for these settings."""
+        return {"ops": {self.step: {"config": settings.model_dump(mode="json")}}}
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonJob:
+    """The job that compares two results of a scan; its partition is that of the second."""
+
+    job: ScanJob
+    step: str
+    """The one that takes the configuration: ``first`` (a label, or nothing) and ``facility``."""
+    comparison: Copy
+    results: Mapping[str, Sequence[Copy]]
+    """What can be compared, by facility, the best to read first."""
+
+
 def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:
     """``<beamline>_<name>``: makes these copies of one scan. Tags are called ``als/<tag>``."""
     job = dg.define_asset_job(
@@ -92,10 +129,13 @@ def branch_job(beamline: Beamline, facility: str, branch: Branch) -> BranchJob:
     return BranchJob(job, asset_key(beamline, branch.first), branch.copies)
 
 
-def again_job(beamline: Beamline, facility: str, branch: Branch) -> UnresolvedAssetJobDefinition:
+def again_job(beamline: Beamline, facility: str, branch: Branch) -> AgainJob:
     """The job that a person starts for a labelled partition."""
     what = (
         f"A scan reconstructed again at {facility} with other settings, under a label: "
-        "run the partition `<scan>@<label>`. The result lies beside the first one."
+        "run the partition `<scan>@<label>`. The result lies beside the first one. Settings:\n\n"
+        + "\n".join(f"- `{name}`: {described(name)}" for name in Settings.model_fields)
     )
-    return scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility).definition
+    job = scan_job(beamline, f"{facility}_again", branch.products, what, branch=facility)
+    step = next(branch.step(made) for made in branch.jobs if Artifact.TIFF in made)
+    return AgainJob(job, step, branch.raw, branch.products)

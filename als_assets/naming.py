@@ -16,12 +16,14 @@ KINDS: dict[Artifact, set[str]] = {
     Artifact.TIFF: {"tiff"},
     Artifact.ZARR: {"zarr"},
     Artifact.PREVIEW: {"png"},
+    Artifact.COMPARISON: {"png"},
 }
 WHAT: dict[Artifact, str] = {
     Artifact.RAW: "The raw scan, one Data Exchange HDF5 file",
     Artifact.TIFF: "The reconstructed volume, one float32 TIFF a slice",
     Artifact.ZARR: "The reconstructed volume as an OME-Zarr pyramid",
     Artifact.PREVIEW: "The first look: three reconstructed slices",
+    Artifact.COMPARISON: "Two results of a scan side by side: three slices of each, and their difference",
 }
 
 

@@ -15,7 +15,7 @@ import dagster as dg
 
 from als_assets import checks, evidence
 from als_assets.naming import asset_key, asset_spec
-from als_assets.step import Stopwatch, remote_step
+from als_assets.step import Stopwatch, refusal, remote_step
 from beamlines.config import Beamline
 from beamlines.layout import LEGACY, Copy
 from beamlines.manifest import Manifest, Program
@@ -190,8 +190,15 @@ def _must_be_as_adopted(context: dg.AssetExecutionContext, beamline: Beamline, c
 
 
 def raw_key(context: dg.AssetExecutionContext) -> PartitionKey:
-    """The partition of a raw asset. Raises dg.Failure for a labelled one."""
-    return without_label(partition_of(context))
+    """The partition of a raw asset. A labelled one is refused: a raw file is never recorded under it."""
+    key = partition_of(context)
+    if key.label is not None:
+        raise refusal(
+            context,
+            f"{key} is a labelled reconstruction, and raw files have no labels. Materialize the partition "
+            f"{key.of_scan} for the raw copy, or only the products for this one: the jobs called ..._again do that.",
+        )
+    return key
 
 
 def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
@@ -215,24 +222,14 @@ def partition_of(context: dg.AssetExecutionContext) -> PartitionKey:
         ) from error
 
 
-def to_be_made(key: PartitionKey) -> PartitionKey:
-    """The key itself. Raises dg.Failure for results of the system before this one: those are adopted, never made."""
+def product_key(context: dg.AssetExecutionContext) -> PartitionKey:
+    """The partition of a product. Results of the system before this one are refused: they are adopted, never made."""
+    key = partition_of(context)
     if key.label == LEGACY:
-        raise dg.Failure(
-            description=f"{key} stands for what the system before this one has made, and that is not made again. "
+        raise refusal(
+            context,
+            f"{key} stands for what the system before this one has made, and that is not made again. "
             f"Materialize the partition {key.of_scan}, or one with another label.",
-            allow_retries=False,
-        )
-    return key
-
-
-def without_label(key: PartitionKey) -> PartitionKey:
-    """The key itself. Raises dg.Failure for a labelled one: a raw file is never recorded under it."""
-    if key.label is not None:
-        raise dg.Failure(
-            description=f"{key} is a labelled reconstruction, and raw files have no labels. "
-            f"Materialize the partition {key.of_scan} for the raw copy, or only the products for this one.",
-            allow_retries=False,
         )
     return key
 

@@ -13,22 +13,25 @@ import dagster as dg
 from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
-from tomography.settings import Settings
+from tomography.settings import Settings, described
 
 
-def _field(field: FieldInfo) -> tuple[Any, FieldInfo]:
-    """An enum as its values: Dagster would ask for the names, which stand in no manifest and on no command line."""
+def _field(name: str, field: FieldInfo) -> tuple[Any, FieldInfo]:
+    """A setting with its limits in words, which the launchpad does not show by itself.
+
+    An enum as its values: Dagster would ask for the names, which stand in no manifest and on no command line.
+    """
     if not (isinstance(field.annotation, type) and issubclass(field.annotation, Enum)):
-        return field.annotation, field
+        return field.annotation, FieldInfo.merge_field_infos(field, description=described(name))
     values = tuple(member.value for member in field.annotation)
-    return Literal[values], Field(default=field.default.value, description=field.description)
+    return Literal[values], Field(default=field.default.value, description=described(name))
 
 
 ReconstructionConfig = create_model(  # type: ignore[call-overload]
     "ReconstructionConfig",
     __base__=dg.Config,
     __doc__=Settings.__doc__,
-    **{name: _field(field) for name, field in Settings.model_fields.items()},
+    **{name: _field(name, field) for name, field in Settings.model_fields.items()},
 )
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
 
 from beamlines.manifest import ManifestError
-from resources.errors import PlatformError, ServiceUnavailableError, WorkInterruptedError
+from resources.errors import OtherSettingsError, PlatformError, ServiceUnavailableError, WorkInterruptedError
 from resources.remote import Remote, RemoteStatus
 from resources.work import Record
 
@@ -50,9 +50,12 @@ def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
 
     A person's Terminate ends the remote work too. A dying worker or machine leaves it running, for the retry to attach
     to. A service that did not answer, or that lost a job by no fault of the job's, is asked again by Dagster's own
-    retry; every other named error is final.
+    retry; every other named error is final. Other settings than those of what is there are refused.
     """
     try:
+        if _status(context) in _ENDED:
+            # Another step of this run was refused: nothing more is begun in it.
+            raise dg.DagsterExecutionInterruptedError
         yield Pulse(context)
     except RETRIED as error:
         remote.release_open()
@@ -68,6 +71,9 @@ def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
             metadata={"error": type(error).__name__},
             allow_retries=False,
         ) from error
+    except OtherSettingsError as error:
+        remote.release_open()
+        raise refusal(context, str(error)) from error
     except (PlatformError, ManifestError) as error:
         remote.release_open()
         raise dg.Failure(
@@ -83,6 +89,20 @@ def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
                 for left in remote.release_open():
                     context.log.info(f"The run ends here: {left} goes on, and the next run attaches to it.")
         raise
+
+
+def refusal(context: Context, why: str) -> dg.Failure:
+    """What to raise where a run asks for what cannot be, and what is there is as good as before.
+
+    The run ends as canceled, and the step says why. A run that failed would paint the partition red, until somebody
+    made it once more (docs/decisions/0014-labels.md).
+    """
+    if isinstance(context, dg.AssetExecutionContext) and context.has_partition_key:
+        for asset in sorted(context.selected_asset_keys):
+            observed = dg.AssetObservation(asset, partition=context.partition_key, description=f"Refused: {why}")
+            context.log_event(observed)
+    context.instance.report_run_canceling(context.run, message=f"Refused: {why}")
+    return dg.Failure(description=why, metadata={"refused": True}, allow_retries=False)
 
 
 def _cancel(context: Context, remote: Remote) -> None:

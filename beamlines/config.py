@@ -100,7 +100,7 @@ class Beamline(Strict):
             here = f"facilities.{name}"
             if not re.fullmatch(NAME_PATTERN, name):
                 raise ValueError(f"{here}: a facility is called by lower-case letters and digits, not {name!r}")
-            if name.startswith("rec") or name == "preview":
+            if name.startswith("rec") or name in ("preview", "comparison"):
                 raise ValueError(f"{here}: a facility cannot be called {name!r}, results lie under such names")
             self._places_must_fit(name, facility, here)
         if self.places[self.scans.first_copy].off_site:

@@ -26,6 +26,7 @@ class Artifact(StrEnum):
     TIFF = "tiff"
     ZARR = "zarr"
     PREVIEW = "preview"
+    COMPARISON = "comparison"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Copy:
     def manifest(self, key: PartitionKey) -> Location:
         """The list of this copy's files with sizes and SHA-256, beside the copy itself."""
         product = self.location(key)
-        kind = {Artifact.TIFF: ".tiff", Artifact.PREVIEW: ".preview"}.get(self.artifact, "")
+        kind = {Artifact.RAW: "", Artifact.ZARR: ""}.get(self.artifact, f".{self.artifact}")
         return product.beside(f"{product.name}{kind}.manifest.json")
 
     def _raw_path(self, key: PartitionKey) -> PurePosixPath:
@@ -70,9 +71,10 @@ class Copy:
         # A user's folder called rec... would lie inside another scan's product: it gets an underscore more.
         parts = [f"_{part}" if _READS_AS_PRODUCT.fullmatch(part) else part for part in key.scan.folder.split("/")]
         folder = PurePosixPath(*parts)
-        if self.artifact is not Artifact.PREVIEW and self._at_home:
+        looks = self.artifact in (Artifact.PREVIEW, Artifact.COMPARISON)
+        if not looks and self._at_home:
             return folder
-        below = "preview" if self.artifact is Artifact.PREVIEW else str(self.maker)
+        below = str(self.artifact if looks else self.maker)
         # Beside a facility's own results a user's folder could be called so too: none is called from_... (above).
         return folder / (below if self.place.facility is None else f"from_{below}")
 

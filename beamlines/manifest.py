@@ -59,7 +59,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     manifest: Literal[1]
-    artifact: Literal["raw", "tiff", "zarr", "preview"]
+    artifact: Literal["raw", "tiff", "zarr", "preview", "comparison"]
     program: Program
     input: ManifestInput | None = None
     settings: dict[str, Any] = {}

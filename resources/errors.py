@@ -56,7 +56,11 @@ class DeadlineExceededError(PlatformError):
 
 
 class OtherSettingsError(PlatformError):
-    """The same partition was made, or is being made, with other settings or from another input."""
+    """The same partition was made, or is being made, with other settings. What is there is as good as before."""
+
+
+class OtherInputError(PlatformError):
+    """The same partition was made, or is being made, from another input."""
 
 
 class EpochLostError(PlatformError):

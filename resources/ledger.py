@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from resources.database import Database, remote_work
-from resources.errors import EpochLostError, OtherSettingsError
+from resources.errors import EpochLostError, OtherInputError, OtherSettingsError
 from resources.owner import Owner
 from resources.work import IN_FLIGHT, AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
 
@@ -35,15 +35,15 @@ class Ledger:
         """Own the work, or learn who does, or that it is done.
 
         A new attempt is made only where there is none, where the last one failed or was canceled, or where it
-        succeeded and ``redo`` says that its result is gone. Raises OtherSettingsError where this partition of this
-        asset was made, or is being made, differently.
+        succeeded and ``redo`` says that its result is gone. Raises OtherSettingsError or OtherInputError where this
+        partition of this asset was made, or is being made, differently.
         """
         while True:
             last = self.last(key)
             if last is None or not last.in_flight:
                 if last is not None and last.state is WorkState.SUCCEEDED and not redo:
                     return AlreadyDone(last)
-                self.refuse_other_settings(key)
+                self.refuse_other_work(key)
                 made = self._insert(key, (last.attempt if last else 0) + 1, owner, now)
                 if made is not None:
                     return Claimed(made)
@@ -63,18 +63,23 @@ class Ledger:
         changed = self._update(record, now, epoch=record.epoch + 1, owner=owner.to_json(), heartbeat=now)
         return self.get(record.key, record.attempt) if changed else None
 
-    def refuse_other_settings(self, key: WorkKey) -> None:
-        """Raise OtherSettingsError where this partition was made, or is being made, by other work than ``key``."""
+    def refuse_other_work(self, key: WorkKey) -> None:
+        """Raise OtherSettingsError or OtherInputError where this partition is made, or was, by other work than ``key``.
+
+        Where both differ it is the input that a person must look at.
+        """
         for other in self.attempts(key.asset, key.partition):
-            if other.key != key.digest and (other.in_flight or other.state is WorkState.SUCCEEDED):
-                what = "settings" if other.settings != key.settings else "input"
-                raise OtherSettingsError(
-                    seen=f"{key.asset} of {key.partition} was started with other {what} ({other.name}, {other.state})",
-                    meaning="two different results must not share a path",
-                    remedy="for other settings use a label of its own: run the partition <scan>@<another label>"
-                    if what == "settings"
-                    else "look at why the input changed; nothing is done with it until then",
-                )
+            if other.key == key.digest or not (other.in_flight or other.state is WorkState.SUCCEEDED):
+                continue
+            same_input = other.fingerprint == key.fingerprint
+            what = "settings, or by another program" if same_input else "input"
+            seen = f"{key.asset} of {key.partition} was started with other {what} ({other.name}, {other.state})"
+            meaning = "two different results must not share a path"
+            if same_input:
+                remedy = "for other settings use a label of its own: run the partition <scan>@<another label>"
+                raise OtherSettingsError(seen=seen, meaning=meaning, remedy=remedy)
+            remedy = "look at why the input changed; nothing is done with it until then"
+            raise OtherInputError(seen=seen, meaning=meaning, remedy=remedy)
 
     # -- transitions of owned work -------------------------------------------------------------------------------
 

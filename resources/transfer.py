@@ -115,13 +115,13 @@ class Transfer:
     def begin(self, request: CopyRequest, key: WorkKey) -> PendingCopy:
         """Start a copy, attach to it where it is under way, or find it done.
 
-        Raises NotAllowedError before any request leaves; OtherSettingsError where the ledger shows a copy of other
+        Raises NotAllowedError before any request leaves; OtherInputError where the ledger shows a copy of other
         content; DestinationOccupiedError where something lies at the destination that is neither ours nor equal.
         """
         self._gate.check(request.subject, request.destination)
         if key.fingerprint != request.fingerprint:
             raise ValueError(f"key and request are of different inputs: {key.fingerprint}, {request.fingerprint}")
-        self._ledger.refuse_other_settings(key)
+        self._ledger.refuse_other_work(key)
         found = self._look(request)
         work = self._work(request, key, found)
         attempt = self._remote.begin(work, key, self._patience, intact=lambda _: _is_whole(request, found))

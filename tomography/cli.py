@@ -1,4 +1,4 @@
-"""The command line: ``python -m tomography reconstruct | pyramid | preview | inspect | phantom``.
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | inspect | phantom``.
 
 Belongs here: arguments, exit codes, what is printed.
 Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
@@ -75,7 +75,8 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
     ] = False,
 ) -> None:
-    """Tomography beside the data: reconstruct a scan, build its pyramid, preview or inspect it, make a phantom."""
+    """Tomography beside the data: reconstruct a scan, build its pyramid, preview or inspect it, compare two
+    results, make a phantom."""
 
 
 @app.command()
@@ -165,6 +166,25 @@ def preview(
                 command.reporter,
             )
         command.finish("preview", product, *made)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A stack of TIFF files, or a pyramid (.zarr).")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another result of the same shape.")],
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="comparison.png and comparison.json.")],
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show three slices of two results side by side, with their difference and the settings that differ."""
+    with _command(as_json, threads) as command:
+        from tomography.comparison import compare as run
+        from tomography.comparison import open_volume
+
+        product = _product(out_dir)
+        one, other = open_volume(_product(first)), open_volume(_product(second))
+        made = run(one, other, product, command.machine.threads, command.reporter)
+        command.finish("comparison", product, *made)
 
 
 @app.command()

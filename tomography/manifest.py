@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tomography import __version__
 from tomography.errors import OutputError
 
-Artifact = Literal["tiff", "zarr", "preview"]
+Artifact = Literal["tiff", "zarr", "preview", "comparison"]
 
-_SUFFIX: dict[Artifact, str] = {"tiff": ".tiff", "zarr": "", "preview": ".preview"}
+_SUFFIX: dict[Artifact, str] = {"tiff": ".tiff", "zarr": "", "preview": ".preview", "comparison": ".comparison"}
 _SAMPLES = 16
 _SAMPLE_BYTES = 64 * 1024
 

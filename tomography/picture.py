@@ -1,4 +1,4 @@
-"""Pictures of slices for people: grey PNG files.
+"""Pictures of slices for people: PNG files.
 
 Belongs here: contrast, PNG encoding, thumbnails small enough to travel in a manifest.
 Does not: which slices are shown.
@@ -19,6 +19,7 @@ Grey = npt.NDArray[np.uint8]
 CONTRAST_PERCENTILES = (0.5, 99.5)
 THUMBNAIL_WIDTH_PX = 320
 THUMBNAIL_BYTES = 45_000  # 60 kB once in base64
+_THUMBNAIL_COLOURS = 64
 
 
 def contrast_limits(slices: Floats) -> tuple[float, float]:
@@ -38,19 +39,24 @@ def grey(image: Floats, limits: tuple[float, float]) -> Grey:
 
 
 def png(image: Grey) -> bytes:
-    """The PNG file of a grey image."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    """The PNG file of an image [y, x], or [y, x, colour]."""
+    return _encoded(Image.fromarray(image))
 
 
-def thumbnail(image: Grey) -> str:
-    """The image as a PNG in base64, at most 320 px wide and 60 kB long; noise makes it smaller."""
-    width = min(THUMBNAIL_WIDTH_PX, image.shape[1])
+def thumbnail(image: Grey, width_px: int = THUMBNAIL_WIDTH_PX, most_bytes: int = THUMBNAIL_BYTES) -> str:
+    """The image as a PNG in base64, by default at most 320 px wide and 60 kB long; noise makes it smaller."""
+    width = min(width_px, image.shape[1])
     while True:
         height = max(1, round(image.shape[0] * width / image.shape[1]))
         small = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
-        content = png(np.asarray(small))
-        if len(content) <= THUMBNAIL_BYTES or width <= 16:
+        # A picture of few colours is half as large, and nobody counts them at this size.
+        content = _encoded(small if small.mode == "L" else small.quantize(_THUMBNAIL_COLOURS))
+        if len(content) <= most_bytes or width <= 16:
             return base64.b64encode(content).decode()
         width = width * 7 // 8
+
+
+def _encoded(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

@@ -8,6 +8,7 @@ the asset graph imports this module to describe runs that happen elsewhere.
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 
 class Filter(StrEnum):
@@ -52,14 +53,33 @@ class Settings(BaseModel):
 
     def arguments(self) -> list[str]:
         """These settings as arguments of ``tomography reconstruct`` or ``preview``; defaults are spelled out."""
-        center = [] if self.center_px is None else ["--center", repr(self.center_px)]
-        strict = ["--strict-center"] if self.strict_center else []
-        return [
-            *center,
-            *strict,
-            *("--filter", self.filter.value),
-            *("--butterworth-cutoff", repr(self.butterworth_cutoff_cycles_per_px)),
-            *("--butterworth-order", str(self.butterworth_order)),
-            *("--rings", self.rings.value),
-            *("--minimum-transmission", repr(self.minimum_transmission)),
-        ]
+        words: list[str] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is None or value is False:
+                continue  # there is no option that says so
+            words += [option(name)] if value is True else [option(name), str(value)]
+        return words
+
+
+_UNITS = ("_cycles_per_px", "_px")
+
+
+def option(name: str) -> str:
+    """A setting on a command line: ``--center`` for ``center_px``. What its number counts, its help says."""
+    unit = next((unit for unit in _UNITS if name.endswith(unit)), "")
+    return "--" + name.removesuffix(unit).replace("_", "-")
+
+
+def described(name: str) -> str:
+    """What a setting is, for whoever chooses it, with its limits."""
+    field = Settings.model_fields[name]
+    limits = [f"{words} {value:g}" for limit, words in _LIMITS if (value := _limit(field, limit)) is not None]
+    return f"{field.description} {', '.join(limits).capitalize()}.".strip() if limits else str(field.description)
+
+
+_LIMITS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
+
+
+def _limit(field: FieldInfo, name: str) -> float | None:
+    return next((getattr(rule, name) for rule in field.metadata if hasattr(rule, name)), None)

@@ -6,6 +6,7 @@ Belongs here: the order of the factories. Does not: anything about one running s
 import dagster as dg
 
 from als_assets.branch import Branch, branch_assets
+from als_assets.comparison import comparison_asset, comparison_job
 from als_assets.facility_status import status_spec
 from als_assets.graph import Graph, again_job, branch_job, scan_job
 from als_assets.naming import asset_key, scan_partitions, status_key
@@ -30,10 +31,14 @@ def build(beamline: Beamline) -> Graph:
         preview_asset(beamline, first, preview),
     ]
     copies = [arrived, first, preview]
+    comparison, results = Copy(site, Artifact.COMPARISON), {name: b.results_at(site) for name, b in branches.items()}
     for branch in branches.values():
         copies += branch.copies
         assets += branch_assets(beamline, branch)
     assets += [status_spec(beamline, name) for name in beamline.facilities]
+    if any(results.values()):
+        copies.append(comparison)
+        assets.append(comparison_asset(beamline, comparison, results))
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
         beamline=beamline,
@@ -45,7 +50,8 @@ def build(beamline: Beamline) -> Graph:
         ingest=scan_job(beamline, "ingest", [first, preview], what, ingest=beamline.name),
         branches={name: branch_job(beamline, name, branch) for name, branch in branches.items()},
         statuses={name: status_key(beamline, name) for name in beamline.facilities},
-        again=[again_job(beamline, name, branch) for name, branch in branches.items()],
+        again={name: again_job(beamline, name, branch) for name, branch in branches.items()},
+        compare=comparison_job(beamline, comparison, results) if any(results.values()) else None,
         flight_check=flight_check_job(beamline, beamline.flight_check) if beamline.flight_check else None,
         operations=[announce_job(beamline), register_job(beamline, copies)],
     )

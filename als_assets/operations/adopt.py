@@ -151,7 +151,8 @@ class Adoption:
         """Every folder of a store and what is in it, each listed once; not those that hold no scans, nor products."""
         queue = deque([folder])
         ignored = {PurePosixPath(name) for name in self.beamline.scans.ignore_folders}
-        own = {*self.beamline.facilities, *(f"from_{name}" for name in self.beamline.facilities), "preview"}
+        own = {*self.beamline.facilities, *(f"from_{name}" for name in self.beamline.facilities)}
+        own |= {"preview", "comparison"}
         while queue:
             below = queue.popleft()
             try:

@@ -16,7 +16,7 @@ import sensors
 from als_assets.definitions import compose
 from als_assets.settings import ReconstructionConfig, settings_of
 from resources.settings import load_settings
-from tomography.settings import Filter, Rings, Settings
+from tomography.settings import Filter, Rings, Settings, described
 
 PROJECT = Path(__file__).parents[2]
 HEAVY = ("globus_sdk", "sfapi_client", "zarr", "numpy", "h5py", "scipy", "httpx", "twin")
@@ -106,7 +106,7 @@ def test_the_run_configuration_has_the_programs_settings_defaults_and_words() ->
     fields = ReconstructionConfig.to_config_schema().as_field().config_type.fields
     assert set(fields) == set(Settings.model_fields)
     for name, field in fields.items():
-        assert field.description == Settings.model_fields[name].description
+        assert field.description == described(name)
         assert not field.is_required
 
 

@@ -1,11 +1,12 @@
 """How a step that waits for remote work ends: by a person, by a dying worker, by an error."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from als_assets.step import remote_step
 from beamlines.manifest import ManifestError
 from resources.database import Database
-from resources.errors import ServiceUnavailableError, WorkFailedError
+from resources.errors import OtherSettingsError, ServiceUnavailableError, WorkFailedError
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import JobState, Remote, RemoteStatus
@@ -63,6 +64,30 @@ class Waiting:
         found = self.ledger.last(KEY)
         assert found is not None
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended, and what its first failed step said."""
+
+    status: dg.DagsterRunStatus
+    said: str
+    metadata: Mapping[str, dg.MetadataValue[Any]]
+
+
+def ended(waiting: Waiting, *ops: dg.OpDefinition) -> Ended:
+    """Run ops that do not depend on each other."""
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def job() -> None:
+        for op in ops:
+            op()
+
+    result = job.execute_in_process(instance=waiting.instance, raise_on_error=False)
+    failure = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
+    assert failure.user_failure_data is not None
+    said = failure.user_failure_data
+    return Ended(waiting.dagster_run.status, str(said.description), said.metadata)
 
 
 def interrupt(_: datetime) -> None:
@@ -151,12 +176,34 @@ def test_a_mistake_in_our_own_code_leaves_the_remote_work_alone(waiting: Waiting
     ids=lambda error: type(error).__name__,
 )
 def test_a_named_error_is_a_final_failure_with_its_own_words(waiting: Waiting, error: Exception) -> None:
-    context = dg.build_op_context(instance=waiting.instance)
-    with pytest.raises(dg.Failure) as failed, remote_step(context, waiting.remote):
-        raise error
-    assert str(failed.value.description).startswith("it failed")
-    assert failed.value.allow_retries is False
-    assert failed.value.metadata["error"].value == type(error).__name__
+    @dg.op
+    def fail(context: dg.OpExecutionContext) -> None:
+        with remote_step(context, waiting.remote):
+            raise error
+
+    failed = ended(waiting, fail)
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    assert failed.said.startswith("it failed")
+    assert failed.metadata["error"].value == type(error).__name__
+
+
+def test_other_settings_are_refused_and_the_run_is_no_failure(waiting: Waiting) -> None:
+    begun = []
+
+    @dg.op
+    def refuse(context: dg.OpExecutionContext) -> None:
+        with remote_step(context, waiting.remote):
+            raise OtherSettingsError(seen="other settings", meaning="m", remedy="r")
+
+    @dg.op
+    def unrelated(context: dg.OpExecutionContext) -> None:
+        with remote_step(context, waiting.remote):
+            begun.append(context.op.name)
+
+    refused = ended(waiting, refuse, unrelated)
+    assert refused.status is dg.DagsterRunStatus.CANCELED
+    assert refused.said.startswith("other settings")
+    assert begun == []
 
 
 def test_a_service_that_did_not_answer_is_asked_again_later(waiting: Waiting) -> None:

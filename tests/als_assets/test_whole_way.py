@@ -125,35 +125,6 @@ def test_made_again_with_the_same_settings_nothing_is_sent_and_no_job_is_started
     assert platform.asked(JOB_SUBMITS) == 0
 
 
-@pytest.mark.parametrize("assets", [JOBS, ("bl832/pscratch/tiff",)])
-def test_other_settings_under_the_same_key_are_refused(platform, done, assets):
-    before = _contents(platform.file("pscratch", Artifact.TIFF, done))
-    said = platform.failure(done, *assets, config={"filter": "butterworth"})
-    assert "setting" in said
-    assert _contents(platform.file("pscratch", Artifact.TIFF, done)) == before
-
-
-def test_a_labelled_reconstruction_lies_beside_the_first(platform, done):
-    before = _contents(platform.file("data832", Artifact.TIFF, done))
-    labelled = f"{done}@butter"
-    platform.add_partition(labelled)
-    assert platform.run(labelled, *JOBS[1:], *RETURNED, config={"filter": "butterworth"}).success
-    assert platform.materialized(labelled) == {*JOBS[1:], *RETURNED}
-    assert _contents(platform.file("data832", Artifact.TIFF, done)) == before
-    beside = _contents(platform.file("data832", Artifact.TIFF, labelled))
-    assert len(beside) == len(before)
-    assert set(beside.values()).isdisjoint(before.values())
-
-
-@pytest.mark.parametrize("asset", [*INGEST, "bl832/nersc/raw", "bl832/pscratch/raw"])
-def test_a_raw_asset_is_refused_under_a_label_and_nothing_is_recorded_or_sent(platform, done, asset):
-    labelled = f"{done}@raw-again"
-    platform.add_partition(labelled)
-    assert "raw files have no labels" in platform.failure(labelled, asset)
-    assert platform.materialized(labelled) == set()
-    assert platform.asked(TRANSFERS) + platform.asked(JOB_SUBMITS) == 0
-
-
 def test_one_product_at_one_place_can_be_made_alone_and_the_others_later(platform):
     key = platform.ingested("alone/a.h5")
     assert platform.run(key, "bl832/nersc/raw", *JOBS, "bl832/nersc/zarr").success

@@ -69,7 +69,7 @@ def test_equal_manifests_are_equal_bytes() -> None:
         (document(entry("a", sha256="a" * 63)), "should match pattern"),
         (document(entry("a") | {"md5": "x"}), "Extra inputs"),
         (document(manifest=2), "Input should be 1"),
-        (document(artifact="hdf5"), "Input should be 'raw', 'tiff', 'zarr' or 'preview'"),
+        (document(artifact="hdf5"), "Input should be 'raw', 'tiff', 'zarr', 'preview' or 'comparison'"),
         (document(files=[], total_files=0, total_bytes=0), "0 files are not a tiff"),
         (document(artifact="raw"), "2 files are not a raw"),
         ({"files": []}, "Field required"),

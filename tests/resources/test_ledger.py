@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from resources.database import Database
-from resources.errors import EpochLostError, OtherSettingsError
+from resources.errors import EpochLostError, OtherInputError, OtherSettingsError
 from resources.ledger import Ledger
 from resources.owner import SILENT_AFTER, Owner
 from resources.work import AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
@@ -193,7 +193,7 @@ def test_other_settings_are_let_in_after_a_failure(ledger: Ledger) -> None:
 
 def test_another_input_is_refused_by_its_own_words(ledger: Ledger) -> None:
     claimed(ledger)
-    with pytest.raises(OtherSettingsError, match="other input"):
+    with pytest.raises(OtherInputError, match="other input"):
         ledger.claim(replace(KEY, fingerprint="other"), ME, NOW)
 
 

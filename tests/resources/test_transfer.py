@@ -11,7 +11,7 @@ from beamlines.scans import ScanId
 from resources.errors import (
     DestinationOccupiedError,
     NotAllowedError,
-    OtherSettingsError,
+    OtherInputError,
     PlatformError,
     ServiceRefusedError,
     WorkFailedError,
@@ -240,7 +240,7 @@ def test_a_copy_of_another_input_is_refused_before_anything_is_looked_at(desk: D
     desk.copy(desk.scan("other/a.h5", CONTENT))
     other = replace(desk.scan("other/a.h5", FOREIGN), fingerprint="another input")
     twin.control.injector.clear_log()
-    with pytest.raises(OtherSettingsError, match="other input"):
+    with pytest.raises(OtherInputError, match="other input"):
         desk.copy(other)
     assert asked(twin, "*") == 0
     assert desk.content(desk.raw("data832", "other/a.h5")) == CONTENT

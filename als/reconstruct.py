@@ -1,0 +1,161 @@
+"""``als reconstruct``: a scan once more with other settings, under a label, beside what is there.
+
+Belongs here: arguments, which are made from the program's settings, and words for people.
+Does not: what can be begun (als_assets.operations.again), or following a scan (follow).
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from als.connection import connect
+from als.options import UP_STATE, StateDir
+from als.scans import Name, known_scan
+from beamlines.layout import Copy
+from beamlines.scans import PartitionKey
+from tomography.settings import Settings, described, option
+
+if TYPE_CHECKING:
+    from als.follow import ScanView
+    from als.platform import Platform
+    from als_assets.graph import AgainJob
+
+console = Console()
+_POLL_S = 0.5
+
+Label = Annotated[str, typer.Option("--label", help="1 to 32 of a-z, 0-9 and '-': the result lies under it.")]
+
+
+class InvalidSettingsError(ValueError):
+    """Settings that no reconstruction can have: says which, and what is allowed."""
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for every setting of the program: it is called with what was given, as ``given``."""
+    parameters = inspect.signature(command).parameters.values()
+    own = [parameter for parameter in parameters if parameter.name != "given"]
+    settings = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
+        for name in Settings.model_fields
+    ]
+
+    def run(**words: Any) -> None:
+        given = {name: words.pop(name) for name in Settings.model_fields}
+        command(**words, given={name: value for name, value in given.items() if value is not None})
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature([*own, *settings])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *settings)}
+    return run
+
+
+def _option(name: str) -> Any:
+    field = Settings.model_fields[name]
+    default = "" if field.default is None else f" By default {str(field.default).lower()}."
+    words = typer.Option(option(name), help=_described(name) + default, rich_help_panel="Settings")
+    return Annotated[field.annotation | None, words]  # type: ignore[operator]
+
+
+def _described(name: str) -> str:
+    return described(name).replace("``", "")
+
+
+@with_settings
+def reconstruct(
+    name: Name,
+    label: Label,
+    facility: Annotated[str | None, typer.Option("--facility", help="Where; by default the preferred one.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; exit code 1 where that is bad.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Take back a label, a mistyped one, under which nothing was made.")
+    ] = False,
+    state: StateDir = UP_STATE,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Reconstruct a scan once more, with other settings, under a label. The result lies beside the first one.
+
+    The same label and settings once more are nothing new: what is there and whole stays. A label that was made with
+    other settings is refused.
+    """
+    from als.platform import platform
+
+    connection = connect(state)
+    with platform(connection) as at:
+        key = PartitionKey(known_scan(at, name), label)
+        if forget:
+            _forget(at, key)
+            return
+        again = _job(at, facility or at.beamline.preference[0])
+        run_id = _begin(at, again, key, _settings(given), author=connection.author)
+        if wait:
+            raise typer.Exit(follow_run(at, key, again.products, run_id)[0])
+
+
+def _begin(at: "Platform", again: "AgainJob", key: PartitionKey, settings: Settings, *, author: str) -> str:
+    from als_assets.operations.again import refuse_what_cannot_be
+
+    there = refuse_what_cannot_be(at.instance, at.beamline, at.gate, again, key, settings)
+    if there is not None and there.run_id is not None:
+        _say(f"{key} is being made with these settings: run {there.run_id}")
+        return there.run_id
+    if there is not None:
+        _say(f"{key} was made with these settings ({there.where}): what is whole stays, and what is lost is made again")
+    at.instance.add_dynamic_partitions(str(at.graph.partitions.name), [str(key)])
+    tags = {"dagster/partition": str(key), "als/begun_by": author}
+    run_id = at.webserver.launch(again.job.name, tags=tags, config=again.config(settings))
+    _say(f"{key}: its reconstruction begins ({at.webserver.url}/runs/{run_id})")
+    return run_id
+
+
+def _forget(at: "Platform", key: PartitionKey) -> None:
+    from als_assets.operations.again import refuse_to_forget
+
+    refuse_to_forget(at.instance, at.beamline, at.graph, at.ledger, key)
+    at.instance.delete_dynamic_partition(str(at.graph.partitions.name), str(key))
+    _say(f"{key} is forgotten: nothing was made under it")
+
+
+def _job(at: "Platform", facility: str) -> "AgainJob":
+    if facility not in at.graph.again:
+        raise ValueError(f"there is no facility {facility!r}; there are {', '.join(sorted(at.graph.again))}")
+    return at.graph.again[facility]
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        found = error.errors()[0]
+        name = str(found["loc"][0])
+        raise InvalidSettingsError(f"{option(name)} {found['input']}: {_described(name)}") from error
+
+
+def follow_run(at: "Platform", key: PartitionKey, copies: Iterable[Copy], run_id: str) -> tuple[int, "ScanView"]:
+    """Show what a run says of some copies until it has ended: 0 where it ended well, and what was recorded."""
+    import dagster as dg
+
+    from als.follow import AssetView, ScanView
+    from als.screen import Lines
+    from als_assets.naming import asset_key
+
+    assets = [asset_key(at.beamline, copy) for copy in copies]
+    view = ScanView(str(key), {asset: AssetView(asset) for asset in assets}, set(), set())
+    began, lines = at.clock.now().timestamp(), Lines(console)
+    while (run := at.instance.get_run_by_id(run_id)) is not None:
+        view.read_run(at.instance, run)
+        lines.show(view, at.clock.now().timestamp() - began)
+        if run.is_finished:
+            break
+        at.clock.sleep(_POLL_S)
+    for error in view.errors:
+        console.print(error, style="bold red", soft_wrap=True, highlight=False, markup=False)
+    return (0 if run is not None and run.status is dg.DagsterRunStatus.SUCCESS else 1), view
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
