@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, doctor, scans
+from als import archive, branches, doctor, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -26,6 +26,7 @@ app.command("new-scan")(scans.new_scan)
 app.add_typer(scans.app, name="scan")
 app.command()(archive.register)
 app.command()(archive.backfill)
+app.command(context_settings=branches.ANY_FACILITY)(branches.branches)
 app.command()(doctor.doctor)
 app.add_typer(doctor.cutover, name="cutover")
 
