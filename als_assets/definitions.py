@@ -11,9 +11,11 @@ import dagster as dg
 
 from als_assets.bindings import bindings
 from als_assets.registry import build_graph
+from als_assets.worker import recording_executor
 from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
+from sensors.reconciler import reconciler_sensor
 from sensors.routers import router_sensor
 
 
@@ -31,10 +33,11 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
+            reconciler_sensor(beamline),
         ],
         schedules=flight_check_schedules(beamline, built.flight_check),
         resources={**bindings(settings), **overrides},
-        executor=dg.in_process_executor,
+        executor=recording_executor(settings.deployment),
     )
 
 
