@@ -49,6 +49,15 @@ class Ending:
         evidence = {"handle": handle, "detail": detail}
         return self.ledger.finish(taken, WorkState.CANCELED, evidence, self.clock.now())
 
+    def close(self, record: Record, detail: str) -> Record | None:
+        """End work in the ledger alone, for what its service does not know any more. None as for ``end``."""
+        try:
+            taken = self.ledger.seize(record, Owner.this_process(record.owner.run_id), self.clock.now())
+        except EpochLostError:
+            return None
+        evidence = {"handle": taken.handle, "detail": detail}
+        return self.ledger.finish(taken, WorkState.CANCELED, evidence, self.clock.now())
+
     def _end_there(self, record: Record) -> str | None:
         if record.intent is None:
             return None  # it was never submitted
