@@ -4,6 +4,7 @@ Belongs here: arguments, progress, what is shown before something begins.
 Does not: adopting (als_assets.operations.adopt), or running a backfill, which is Dagster's.
 """
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from als.connection import connect
-from als.options import UP_STATE, StateDir
+from als.options import DAYS, UP_STATE, StateDir
 from als.words import size
 
 if TYPE_CHECKING:
@@ -81,17 +82,34 @@ def backfill(
     include_aborted: Annotated[
         bool, typer.Option("--include-aborted", help="Scans that are not whole, too: those are left out otherwise.")
     ] = False,
+    missed: Annotated[
+        bool, typer.Option("--missed", help="Only what arrived lately and never entered the branch: als branches.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, help="How far back --missed looks.")] = DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     state: StateDir = UP_STATE,
 ) -> None:
-    """Send old scans through a branch: those that are on site and of which the branch has made nothing yet."""
+    """Send old scans through a branch: those that are on site and of which the branch has made nothing yet.
+
+    What a branch has missed while it was switched off: als backfill --branch nersc --missed
+    """
     from als.platform import platform
     from als_assets.operations.backlog import backlog_of
+    from als_assets.operations.missed import taken_by
 
     connection = connect(state)
     with platform(connection) as at:
+        since = at.clock.now() - timedelta(days=days)
+        only = taken_by(at.instance, at.beamline, at.graph, branch, since).missed if missed else None
         found = backlog_of(
-            at.instance, at.beamline, at.graph, branch, folder.strip("/"), at.standings, include_aborted=include_aborted
+            at.instance,
+            at.beamline,
+            at.graph,
+            branch,
+            folder.strip("/"),
+            at.standings,
+            include_aborted=include_aborted,
+            only=only,
         )
         _show(found)
         if not found.scans:

@@ -1,7 +1,7 @@
-"""Dagster's GraphQL, as far as commands need it: ending runs, and starting backfills.
+"""Dagster's GraphQL, as far as commands need it: ending runs, starting backfills, switching sensors.
 
 Belongs here: the queries, and what a refusal means.
-Does not: deciding what is ended or started.
+Does not: deciding what is ended, started or switched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +44,35 @@ mutation Launch($parameters: ExecutionParams!) {
     ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message }
     ... on RunConfigValidationInvalid { errors { message } }
+  }
+}"""
+_SENSOR = """
+query Sensor($selector: SensorSelector!) {
+  sensorOrError(sensorSelector: $selector) {
+    __typename
+    ... on Sensor { sensorState { id status } }
+    ... on SensorNotFoundError { message }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+_START_SENSOR = """
+mutation Start($selector: SensorSelector!) {
+  startSensor(sensorSelector: $selector) {
+    __typename
+    ... on Sensor { sensorState { id status } }
+    ... on SensorNotFoundError { message }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
+  }
+}"""
+_STOP_SENSOR = """
+mutation Stop($id: String!) {
+  stopSensor(id: $id) {
+    __typename
+    ... on StopSensorMutationResult { instigationState { id status } }
+    ... on UnauthorizedError { message }
+    ... on PythonError { message }
   }
 }"""
 _HEALTH = """
@@ -101,6 +130,31 @@ class Webserver:
             raise _refused("starts no backfill", answer)
         return str(answer["backfillId"])
 
+    def is_on(self, sensor: str) -> bool:
+        """Whether a sensor is switched on, by a person or by its default."""
+        return str(self._sensor(sensor)["status"]) == "RUNNING"
+
+    def switch(self, sensor: str, *, on: bool) -> bool:
+        """Switch a sensor, as the button in the UI does. Returns whether that changed anything."""
+        state = self._sensor(sensor)
+        if (state["status"] == "RUNNING") == on:
+            return False
+        if on:
+            answer = self._ask(_START_SENSOR, {"selector": _selector(sensor)}, "startSensor")
+            done = "sensorState" in answer
+        else:
+            answer = self._ask(_STOP_SENSOR, {"id": state["id"]}, "stopSensor")
+            done = answer.get("instigationState") is not None
+        if not done:
+            raise _refused(f"switches {sensor} not {'on' if on else 'off'}", answer)
+        return True
+
+    def _sensor(self, sensor: str) -> dict[str, Any]:
+        answer = self._ask(_SENSOR, {"selector": _selector(sensor)}, "sensorOrError")
+        if "sensorState" not in answer:
+            raise _refused(f"knows no sensor {sensor}", answer)
+        return dict(answer["sensorState"])
+
     def unhealthy_daemons(self) -> list[str]:
         """Required daemons without a recent heartbeat."""
         statuses = self._ask(_HEALTH, {}, "instance")["daemonHealth"]["allDaemonStatuses"]
@@ -134,6 +188,10 @@ class Webserver:
                 remedy="compare dagster's version with the lock",
             )
         return dict(document["data"][field])
+
+
+def _selector(sensor: str) -> dict[str, str]:
+    return {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "sensorName": sensor}
 
 
 def _refused(what: str, answer: Mapping[str, Any]) -> ServiceRefusedError:

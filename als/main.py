@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, compare, doctor, reconstruct, scans
+from als import archive, branches, compare, doctor, reconstruct, remote, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -28,6 +28,8 @@ app.command()(reconstruct.reconstruct)
 app.command()(compare.compare)
 app.command()(archive.register)
 app.command()(archive.backfill)
+app.command(context_settings=branches.ANY_FACILITY)(branches.branches)
+app.add_typer(remote.app, name="remote")
 app.command()(doctor.doctor)
 app.add_typer(doctor.cutover, name="cutover")
 

@@ -10,6 +10,8 @@ import typer
 
 from resources.settings import PROJECT
 
+DAYS = 30
+"""How far back commands look that speak of what arrived lately."""
 UP_STATE, DEMO_STATE = PROJECT / "var" / "up", PROJECT / "var" / "demo"
 
 StateDir = Annotated[

@@ -17,6 +17,7 @@ from als_assets.graph import Graph
 from als_assets.registry import build_graph
 from beamlines.config import Beamline
 from resources.clock import Clock
+from resources.ending import Ending
 from resources.gate import Gate
 from resources.holds import Holds
 from resources.ledger import Ledger
@@ -41,6 +42,7 @@ class Platform:
     gate: Gate
     transfer: Transfer
     facilities: Facilities
+    ending: Ending
 
 
 @contextmanager
@@ -67,4 +69,5 @@ def platform(connection: Connection) -> Iterator[Platform]:
             gate=made.gate,
             transfer=made.transfer,
             facilities=made.facilities,
+            ending=made.ending,
         )

@@ -95,7 +95,6 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
     from als.platform import platform
     from als_assets.naming import asset_key
     from als_assets.operations.restrict import end_remote_work, off_site_copies, runs_of
-    from resources.owner import Owner
 
     connection = connect(state)
     with platform(connection) as at:
@@ -108,8 +107,7 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         copies = at.graph.copies
         on_site = {asset_key(at.beamline, copy) for copy in copies if copy.maker is None and not copy.place.off_site}
         failed = _terminate(at, runs_of(at.instance, at.beamline, scan, on_site))
-        owner = Owner.this_process("als scan restrict")
-        work = end_remote_work(at.beamline, scan, at.ledger, at.transfer, at.facilities, owner, at.clock)
+        work = end_remote_work(at.beamline, scan, at.ending)
         for ended in work.ended:
             _say(f"cancelled {ended}")
         lefts = off_site_copies(at.instance, at.beamline, copies, scan, at.transfer)

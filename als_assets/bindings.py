@@ -24,9 +24,11 @@ from resources.transfer import Transfer
 if TYPE_CHECKING:
     from resources.announcements import Announcements
     from resources.database import Database
+    from resources.ending import Ending
     from resources.holds import Holds
     from resources.ledger import Ledger
     from resources.standings import Standings
+    from resources.workers import Workers
 
 Facilities: TypeAlias = Mapping[str, Facility]
 """Every facility of the beamline, by name."""
@@ -130,6 +132,22 @@ def bindings(settings: Settings) -> dict[str, Any]:
                 for name in beamline.facilities
             }
 
+    @dg.resource(
+        required_resource_keys={"ledger", "transfer", "facilities", "clock"},
+        description="Ends remote work that another worker owns, or has left.",
+    )
+    def ending(context: dg.InitResourceContext) -> "Ending":
+        from resources.ending import Ending
+
+        of = context.resources
+        return Ending(of.ledger, of.transfer, of.facilities, of.clock)
+
+    @dg.resource(required_resource_keys={"database"}, description="Which process works on which run.")
+    def workers(context: dg.InitResourceContext) -> "Workers":
+        from resources.workers import Workers
+
+        return Workers(context.resources.database)
+
     return {
         "database": database,
         "ledger": ledger,
@@ -142,6 +160,8 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "gate": gate,
         "transfer": transfer,
         "facilities": facilities,
+        "ending": ending,
+        "workers": workers,
     }
 
 

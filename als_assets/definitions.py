@@ -12,11 +12,13 @@ import dagster as dg
 from als_assets.bindings import bindings
 from als_assets.facility_status import credentials_checks
 from als_assets.registry import build_graph
+from als_assets.worker import recording_executor
 from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
+from sensors.reconciler import reconciler_sensor
 from sensors.routers import Landmarks, router_sensor
 
 
@@ -35,10 +37,11 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
             facility_status_sensor(beamline, timing, built.statuses, credentials),
+            reconciler_sensor(beamline),
         ],
         schedules=flight_check_schedules(beamline, built.flight_check),
         resources={**bindings(settings), **overrides},
-        executor=dg.in_process_executor,
+        executor=recording_executor(settings.deployment),
     )
 
 

@@ -76,6 +76,14 @@ sa.Index(
     postgresql_where=remote_work.c.state.in_(IN_FLIGHT),
 )
 
+workers = sa.Table(
+    "workers",
+    _tables,
+    sa.Column("run", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.JSON, nullable=False),
+    sa.Column("heartbeat", UtcDateTime, nullable=False),
+)
+
 scans = sa.Table(
     "scans",
     _tables,

@@ -19,6 +19,8 @@ from resources.globus_session import NotFoundError as NotFoundError
 if TYPE_CHECKING:
     import globus_sdk
 
+MOST_TASKS = 1_000
+"""What one page of tasks can hold; an identity has 100 at most that have not ended."""
 MOST_ENTRIES = 100_000
 """What one listing can return at most (docs.globus.org/api/transfer/file_operations)."""
 _UNDECODABLE = "\N{REPLACEMENT CHARACTER}"
@@ -185,6 +187,17 @@ class Globus:
             needs="DATA",
         )
         return next((str(task["task_id"]) for task in page["DATA"] if task["label"] == label), None)
+
+    def unended_tasks(self, prefix: str) -> tuple[dict[str, Any], ...]:
+        """Every task that has not ended and whose label begins so, the newest first, of at most ``MOST_TASKS``."""
+        page = self._call(
+            f"look-up of {prefix}*",
+            lambda client: client.task_list(
+                filter={"status": "ACTIVE,INACTIVE"}, orderby="request_time DESC", limit=MOST_TASKS
+            ),
+            needs="DATA",
+        )
+        return tuple(task for task in page["DATA"] if str(task.get("label") or "").startswith(prefix))
 
     def task(self, task_id: str) -> dict[str, Any]:
         """The task's document. Raises LookupError where the service has no such task."""

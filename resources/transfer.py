@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamlines.flight import Subject, TestFile
 from beamlines.places import Location
@@ -184,6 +184,14 @@ class Transfer:
     def find(self, name: str) -> str | None:
         """The task that was submitted under a name of the ledger's; None where there is none."""
         return self._globus.find_task(name)
+
+    def unended(self, prefix: str) -> tuple[dict[str, Any], ...]:
+        """The documents of tasks that have not ended, and that were submitted under names that begin so."""
+        return self._globus.unended_tasks(prefix)
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """A task's document. Raises LookupError."""
+        return self._globus.task(task_id)
 
     def cancel(self, task_id: str) -> None:
         """Ask for a task's end, whoever waits for it."""

@@ -32,6 +32,14 @@ IN_FLIGHT = (WorkState.INTENT, WorkState.SUBMITTED)
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """The process that works on a run of Dagster's, by its own words."""
+
+    owner: Owner
+    heartbeat: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class WorkKey:
     """What makes two pieces of remote work the same: asset, partition key, settings and input fingerprint."""
 
@@ -81,6 +89,11 @@ class Record:
     def facility(self) -> str | None:
         """The facility whose job it is; None for a transfer, and for what was never ready to be submitted."""
         return (self.intent or {}).get(FACILITY)
+
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return f"{self.asset} of {self.partition} [{self.handle or 'not submitted yet'}]"
 
     @property
     def in_flight(self) -> bool:

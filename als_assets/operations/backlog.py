@@ -4,7 +4,7 @@ Belongs here: which they are, how large, and which are left out for a reason.
 Does not: running them: that is a backfill of Dagster's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -45,14 +45,20 @@ def backlog_of(
     standings: Standings,
     *,
     include_aborted: bool,
+    only: Collection[str] | None = None,
 ) -> Backlog:
-    """The backlog of one branch, for scans below a folder of raw/. Raises ValueError for a branch that is not there."""
+    """The backlog of one branch, for scans below a folder of raw/, or for ``only`` these partitions of it.
+
+    Raises ValueError for a branch that is not there.
+    """
     if branch not in graph.branches:
         raise ValueError(f"there is no branch {branch!r}; there are {', '.join(sorted(graph.branches))}")
     copies, first = graph.branches[branch].copies, graph.branches[branch].first
     assets = [asset_key(beamline, copy) for copy in copies]
     made = next(asset_key(beamline, copy) for copy in copies if copy.artifact is Artifact.TIFF)
     sizes = dict(_on_site(instance, graph.ingested, folder))
+    if only is not None:
+        sizes = {key: size for key, size in sizes.items() if key in only}
     known = standings.of_many(sizes)
     reconstructed, there = (set(instance.get_materialized_partitions(asset)) for asset in (made, first))
     backlog = Backlog()

@@ -5,23 +5,19 @@ Does not: the restriction itself (resources.standings), or ending Dagster's runs
 Nothing is deleted: removing what has left is a person's own act (withdraw).
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import dagster as dg
 
-from als_assets.bindings import Facilities
 from als_assets.naming import asset_key, scan_partitions
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
-from resources.clock import Clock
-from resources.errors import EpochLostError, PlatformError
-from resources.ledger import Ledger
-from resources.owner import Owner
+from resources.ending import Ending
+from resources.errors import PlatformError
 from resources.transfer import NotFoundError, Transfer
-from resources.work import Record, WorkState
 
 IN_PROGRESS = (
     dg.DagsterRunStatus.QUEUED,
@@ -74,51 +70,24 @@ def runs_of(
     ]
 
 
-def end_remote_work(
-    beamline: Beamline,
-    scan: ScanId,
-    ledger: Ledger,
-    transfer: Transfer,
-    facilities: Facilities,
-    owner: Owner,
-    clock: Clock,
-) -> Ended:
+def end_remote_work(beamline: Beamline, scan: ScanId, ending: Ending) -> Ended:
     """End every transfer and job of a scan, but for the copy that brings it to where it is first read.
 
     The work is taken from its worker, which stops. What its service does not end now is named, and stays in the ledger.
     """
     outcome = Ended()
     first = f"{beamline.name}/{beamline.scans.first_copy}/raw"
-    for record in ledger.in_flight_of(scan.key):
+    for record in ending.ledger.in_flight_of(scan.key):
         if record.asset == first:
             continue
-        said = f"{record.asset} of {record.partition} [{record.handle or 'not submitted yet'}]"
         try:
-            taken = ledger.seize(record, owner, clock.now())
-            handle = _end(taken, transfer, facilities)
-            ledger.finish(taken, WorkState.CANCELED, {"handle": handle, "detail": DETAIL}, clock.now())
-        except EpochLostError:
-            continue  # it has ended by itself
+            ended = ending.end(record, DETAIL)
         except (PlatformError, LookupError) as error:
-            outcome.failed.append(f"{said}: {error}")
+            outcome.failed.append(f"{record.said}: {error}")
         else:
-            outcome.ended.append(said)
+            if ended is not None:
+                outcome.ended.append(record.said)
     return outcome
-
-
-def _end(record: Record, transfer: Transfer, facilities: Facilities) -> str | None:
-    if record.intent is None:
-        return None  # it was never submitted
-    if record.facility is not None:
-        facility = facilities[record.facility]
-        handle = record.handle or facility.find(record.name, since=record.created)
-        cancel: Callable[[str], None] = facility.cancel
-    else:
-        handle = record.handle or transfer.find(record.name)
-        cancel = transfer.cancel
-    if handle is not None:
-        cancel(handle)
-    return handle
 
 
 def off_site_copies(

@@ -17,7 +17,6 @@ from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from resources.errors import CopyNotIntactError
 from resources.ledger import Ledger
-from resources.owner import Owner
 from resources.work import WorkState
 from twin.faults import Fault
 
@@ -123,16 +122,7 @@ def parts(platform):
 
 
 def end(platform, parts, scan):
-    beamline, owner = platform.settings.beamline, Owner.this_process("a command")
-    return end_remote_work(
-        beamline,
-        ScanId.from_key(scan),
-        Ledger(platform.database),
-        parts.transfer,
-        parts.facilities,
-        owner,
-        SystemClock(),
-    )
+    return end_remote_work(platform.settings.beamline, ScanId.from_key(scan), parts.ending)
 
 
 @pytest.mark.parametrize(
