@@ -5,8 +5,9 @@ Does not: any one service (nersc, ...), Slurm's texts (slurm), what a job does (
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +21,7 @@ from resources.facilities.paths import askable, is_askable
 from resources.facilities.service import FacilityState, Files, JobSeen, JobService
 from resources.gate import Gate
 from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
+from resources.waiting import typical
 from resources.work import FACILITY, Record, WorkKey
 
 MANIFEST_LIMIT_BYTES = 8 * 1024**2
@@ -123,7 +125,7 @@ class BatchFacility:
         seen = self._service.job(job_id)
         evidence = self._evidence(seen)
         if seen.job_state not in TERMINAL:
-            return RemoteStatus(seen.job_state, seen.words, evidence)
+            return RemoteStatus(seen.job_state, seen.words, evidence, seen.started)
         logs = self._service.log_paths(job, seen)
         stdout, stderr = (self._text_or_nothing(path) for path in logs)
         evidence |= {
@@ -223,6 +225,8 @@ class _Work:
     clock: Clock
     job: JobSpec
     manifests: dict[Artifact, Manifest] = field(default_factory=dict)
+    shared: None = None
+    """A run waits for one job at a time."""
 
     def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
         return {FACILITY: self.facility.name, "since": self.clock.now().isoformat()}
@@ -236,8 +240,12 @@ class _Work:
     def submit(self, name: str, intent: dict[str, Any]) -> str:  # noqa: ARG002
         return self.facility.submit_permitted(self.job, name)
 
-    def status(self, handle: str) -> RemoteStatus:
+    def status(self, handle: str, _seen: Any = None) -> RemoteStatus:
         return self.facility.judge(self.job, handle, self.manifests)
+
+    def expected(self, before: Sequence[Record]) -> timedelta | None:
+        took = ((record.evidence or {}).get("job_seconds") for record in before)
+        return typical([float(seconds) for seconds in took if seconds is not None])
 
     def cancel(self, handle: str) -> None:
         self.facility.cancel(handle)
