@@ -17,6 +17,7 @@ from resources.clock import Clock
 from resources.errors import WorkFailedError
 from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
+from resources.facilities.following import FOLLOWED_BYTES, Following
 from resources.facilities.paths import askable, is_askable
 from resources.facilities.service import FacilityState, Files, JobSeen, JobService
 from resources.gate import Gate
@@ -117,16 +118,21 @@ class BatchFacility:
 
     # -- judging -------------------------------------------------------------------------------------------------
 
-    def judge(self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest]) -> RemoteStatus:
-        """How a job stands; once it has ended also what its log says and, of a success, what it left behind.
+    def judge(
+        self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest], following: Following
+    ) -> RemoteStatus:
+        """How a job stands; what is new in its log; once it has ended also how that ends and, of a success, what the
+        job left behind.
 
         Believable manifests are put into ``manifests``. A success without them is a failure.
         """
         seen = self._service.job(job_id)
         evidence = self._evidence(seen)
-        if seen.job_state not in TERMINAL:
-            return RemoteStatus(seen.job_state, seen.words, evidence, seen.started)
         logs = self._service.log_paths(job, seen)
+        if seen.job_state not in TERMINAL:
+            running = seen.job_state is JobState.ACTIVE
+            lines = following.news(logs, self._clock.now()) if running else ()
+            return RemoteStatus(seen.job_state, seen.words, evidence, seen.started, lines)
         stdout, stderr = (self._text_or_nothing(path) for path in logs)
         evidence |= {
             "logs": list(logs),
@@ -202,8 +208,12 @@ class BatchFacility:
             "nodes": list(seen.nodes),
         }
 
-    def _text(self, path: str) -> str:
-        return self.read(path, limit_bytes=LOG_LIMIT_BYTES).decode("utf-8", "backslashreplace")
+    def followed(self, path: str) -> str:
+        """A log while its job runs. Raises FileNotFoundError, and FileTooLargeError."""
+        return self._text(path, FOLLOWED_BYTES)
+
+    def _text(self, path: str, limit_bytes: int = LOG_LIMIT_BYTES) -> str:
+        return self.read(path, limit_bytes=limit_bytes).decode("utf-8", "backslashreplace")
 
     def _text_or_nothing(self, path: str) -> str:
         # A job that never started has no log; one that wrote too much is judged without it.
@@ -227,6 +237,10 @@ class _Work:
     manifests: dict[Artifact, Manifest] = field(default_factory=dict)
     shared: None = None
     """A run waits for one job at a time."""
+    following: Following = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.following = Following(self.facility.followed)
 
     def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
         return {FACILITY: self.facility.name, "since": self.clock.now().isoformat()}
@@ -241,7 +255,7 @@ class _Work:
         return self.facility.submit_permitted(self.job, name)
 
     def status(self, handle: str, _seen: Any = None) -> RemoteStatus:
-        return self.facility.judge(self.job, handle, self.manifests)
+        return self.facility.judge(self.job, handle, self.manifests, self.following)
 
     def expected(self, before: Sequence[Record]) -> timedelta | None:
         took = ((record.evidence or {}).get("job_seconds") for record in before)
