@@ -8,13 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import PurePosixPath
+from typing import Any, TypeAlias
 
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
 
 from beamlines.manifest import ManifestError
-from resources.errors import OtherSettingsError, PlatformError, ServiceUnavailableError, WorkInterruptedError
+from resources.errors import (
+    OtherSettingsError,
+    PlatformError,
+    ServiceUnavailableError,
+    WorkFailedError,
+    WorkInterruptedError,
+)
 from resources.remote import Remote, RemoteStatus
 from resources.work import Record
 
@@ -39,6 +46,8 @@ class Pulse:
         if self.said.get(record.asset) != news:
             self.said[record.asset] = news
             self.context.log.info(f"{news} [{record.handle or record.name}]")
+        if status.lines:
+            self.context.log.info("\n".join((f"{record.asset} [{record.handle}] says:", *status.lines)))
         if _status(self.context) in _ENDED:
             # Terminate reaches a worker that the server lost sight of only through its run's status.
             raise dg.DagsterExecutionInterruptedError
@@ -76,9 +85,7 @@ def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
         raise refusal(context, str(error)) from error
     except (PlatformError, ManifestError) as error:
         remote.release_open()
-        raise dg.Failure(
-            description=str(error), metadata={"error": type(error).__name__}, allow_retries=False
-        ) from error
+        raise dg.Failure(description=str(error), metadata=_shown(error), allow_retries=False) from error
     except BaseException:
         # Not `except Exception`: an interruption is a BaseException. Only the run's status tells a person from a crash.
         # The launcher's signal may come a moment after we have seen the run's status ourselves, and must not end this.
@@ -103,6 +110,17 @@ def refusal(context: Context, why: str) -> dg.Failure:
             context.log_event(observed)
     context.instance.report_run_canceling(context.run, message=f"Refused: {why}")
     return dg.Failure(description=why, metadata={"refused": True}, allow_retries=False)
+
+
+def _shown(error: Exception) -> dict[str, dg.MetadataValue[Any]]:
+    """What people see beside an error's words: of a job, the end of its log, and where all of it lies."""
+    evidence = error.evidence if isinstance(error, WorkFailedError) else {}
+    shown: dict[str, dg.MetadataValue[Any]] = {"error": dg.MetadataValue.text(type(error).__name__)}
+    if evidence.get("log_tail"):
+        shown["log_tail"] = dg.MetadataValue.text(str(evidence["log_tail"]))
+    for path in evidence.get("logs") or ():
+        shown["log_" + PurePosixPath(path).suffix.lstrip(".")] = dg.MetadataValue.path(path)
+    return shown
 
 
 def _cancel(context: Context, remote: Remote) -> None:

@@ -65,6 +65,7 @@ remote_work = sa.Table(
     sa.Column("updated", UtcDateTime, nullable=False),
     sa.Index("remote_work_by_partition", "asset", "partition"),
     sa.Index("remote_work_by_state", "state"),
+    sa.Index("remote_work_by_end", "asset", "state", "updated"),
 )
 # Of two people who start the same partition with different settings at once, the database lets one in.
 sa.Index(

@@ -4,6 +4,9 @@ Belongs here: errors that more than one client raises.
 Does not: errors about identities and configuration (beamlines).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class PlatformError(Exception):
     """A failure that people are shown: what was seen, what it means, what to do."""
@@ -27,6 +30,10 @@ class ServiceUnavailableError(PlatformError):
     """
 
 
+class LedgerUnavailableError(ServiceUnavailableError):
+    """The platform's own database gave no usable answer: nothing is done to remote work until it does."""
+
+
 class ServiceRefusedError(PlatformError):
     """The service understood and said no (credentials, consent, permission, a malformed request): a person must act."""
 
@@ -40,7 +47,11 @@ class NotAllowedError(PlatformError):
 
 
 class WorkFailedError(PlatformError):
-    """Remote work ended, and not well. The final state is in the message, the evidence in the ledger."""
+    """Remote work ended, and not well. The final state is in the message; ``evidence`` is what the ledger keeps."""
+
+    def __init__(self, *, seen: str, meaning: str, remedy: str, evidence: Mapping[str, Any] | None = None) -> None:
+        super().__init__(seen=seen, meaning=meaning, remedy=remedy)
+        self.evidence = evidence or {}
 
 
 class WorkInterruptedError(PlatformError):
@@ -49,6 +60,10 @@ class WorkInterruptedError(PlatformError):
 
 class WorkLostError(PlatformError):
     """Remote work that was started cannot be found any more."""
+
+
+class UnknownStateError(PlatformError):
+    """Remote work is in a state that no table of ours knows, and stays there. It was left alone."""
 
 
 class DeadlineExceededError(PlatformError):

@@ -8,15 +8,16 @@ look-up by label comes first all the same: while the service is down it is what 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from beamlines.places import Location
 from resources.clock import Clock
 from resources.copies import Item
 from resources.globus import Globus, NotFoundError, Paths
-from resources.remote import JobState, RemoteStatus
+from resources.waiting import JobState, RemoteStatus, typical
+from resources.work import Record
 
 NEEDS_A_PERSON = frozenset(
     {"FILE_NOT_FOUND", "PERMISSION_DENIED", "QUOTA_EXCEEDED", "IS_A_DIRECTORY", "NOT_A_DIRECTORY"}
@@ -54,6 +55,9 @@ class Errand(Protocol):
     def why_not_whole(self, task: Mapping[str, Any]) -> str | None:
         """What is missing although the task succeeded: that word alone says nothing about files left out."""
 
+    def expected(self, before: Sequence[Mapping[str, Any]]) -> timedelta | None:
+        """How long it takes, by the evidence of others that succeeded; None where that does not tell."""
+
     def describe(self) -> str:
         """What it is, for messages."""
 
@@ -67,6 +71,10 @@ class GlobusTask:
     permit: Callable[[], None]
     """Raises NotAllowedError where, at this moment, nothing may be sent."""
     _hopeless_polls: int = 0
+
+    @property
+    def shared(self) -> Globus:
+        return self.globus
 
     def prepare(self, _name: str) -> dict[str, Any]:
         return {"submission_id": self.globus.new_submission_id()}
@@ -83,12 +91,15 @@ class GlobusTask:
     def describe(self) -> str:
         return self.errand.describe()
 
-    def status(self, handle: str) -> RemoteStatus:
-        """The task's state. A task that can only be mended by a person is cancelled and reported as failed."""
-        task = self.globus.task(handle)
+    def status(self, handle: str, seen: Mapping[str, Any] | None = None) -> RemoteStatus:
+        """The task's state. A task that can only be mended by a person has failed, and must be cancelled."""
+        task = self.globus.task(handle) if seen is None else seen
         if task["status"] == "ACTIVE" and self._is_hopeless(task):
-            return self._give_up(handle, task)
+            return _given_up(task)
         return _status(task, self.errand.why_not_whole)
+
+    def expected(self, before: Sequence[Record]) -> timedelta | None:
+        return self.errand.expected([record.evidence or {} for record in before])
 
     def _is_hopeless(self, task: Mapping[str, Any]) -> bool:
         if task.get("nice_status") not in NEEDS_A_PERSON:
@@ -99,18 +110,19 @@ class GlobusTask:
         many_faults = self._hopeless_polls > 1 and int(task.get("faults") or 0) >= FAULTS_TO_GIVE_UP
         return many_faults or self._hopeless_polls >= POLLS_TO_GIVE_UP
 
-    def _give_up(self, handle: str, task: Mapping[str, Any]) -> RemoteStatus:
-        self.globus.cancel(handle)
-        ended = self.globus.task(handle)
-        if ended["status"] == "SUCCEEDED":  # in the very moment before the cancel
-            return _status(ended, self.errand.why_not_whole)
-        reason = f"{task['nice_status']}: {_details(task)}"
-        evidence = {**_evidence(ended), "nice_status": task["nice_status"], "reason": task["nice_status"]}
-        detail = f"{reason} (Globus would have tried again until the deadline; the task was cancelled)"
-        return RemoteStatus(JobState.FAILED, detail, evidence)
+
+def _given_up(task: Mapping[str, Any]) -> RemoteStatus:
+    reason = f"{task['nice_status']}: {_details(task)}"
+    detail = f"{reason} (Globus would have tried again until the deadline; the task was cancelled)"
+    evidence = {"nice_status": task["nice_status"], "reason": task["nice_status"]}
+    return RemoteStatus(JobState.FAILED, detail, evidence, must_be_cancelled=True)
 
 
 def _status(task: Mapping[str, Any], why_not_whole: Callable[[Mapping[str, Any]], str | None]) -> RemoteStatus:
+    return replace(_judged(task, why_not_whole), started=_time(task.get("request_time")))
+
+
+def _judged(task: Mapping[str, Any], why_not_whole: Callable[[Mapping[str, Any]], str | None]) -> RemoteStatus:
     evidence = _evidence(task)
     match task["status"]:
         case "SUCCEEDED":
@@ -130,7 +142,8 @@ def _status(task: Mapping[str, Any], why_not_whole: Callable[[Mapping[str, Any]]
         case "ACTIVE":
             return RemoteStatus(JobState.ACTIVE, _progress(task), evidence)
         case other:
-            return RemoteStatus(JobState.ACTIVE, f"unknown state {other!r}", evidence)
+            # Globus documents these four and no other (docs.globus.org/api/transfer/task, "status").
+            return RemoteStatus(JobState.UNKNOWN, f"{other} (a state that this program does not know)", evidence)
 
 
 def _progress(task: Mapping[str, Any]) -> str:
@@ -143,6 +156,14 @@ def _progress(task: Mapping[str, Any]) -> str:
 def _details(task: Mapping[str, Any]) -> str:
     details = task.get("nice_status_details") or task.get("nice_status_short_description") or "no details"
     return " ".join(str(details).split())[:400]
+
+
+def _time(text: object) -> datetime | None:
+    """A time of the service's; None where it is none, as in a task that has not ended."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _evidence(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,6 +192,13 @@ class GlobusCopy:
             deadline=self.clock.now() + self.deadline,
         )
 
+    def expected(self, before: Sequence[Mapping[str, Any]]) -> timedelta | None:
+        sizes = [item.bytes for item in self.items]
+        if None in sizes:
+            return None
+        rate = typical([seconds / moved for seconds, moved in map(_took, before) if seconds is not None and moved])
+        return None if rate is None else rate * sum(size or 0 for size in sizes)
+
     def describe(self) -> str:
         source, destination = self.items[0].source.place.name, self.items[0].destination.place.name
         return f"the copy of {len(self.items)} file(s) from {source} to {destination}"
@@ -188,6 +216,13 @@ class GlobusCopy:
         if None in sizes or skipped or task.get("faults") or moved == expected:
             return None
         return f"{moved} bytes arrived where {expected} were expected: the source has changed"
+
+
+def _took(evidence: Mapping[str, Any]) -> tuple[float | None, int]:
+    """Seconds from request to end, and the bytes that were moved meanwhile."""
+    began, ended = _time(evidence.get("request_time")), _time(evidence.get("completion_time"))
+    seconds = None if began is None or ended is None else (ended - began) / timedelta(seconds=1)
+    return seconds, int(evidence.get("bytes_transferred") or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +245,9 @@ class GlobusDelete:
             deadline=self.clock.now() + self.deadline,
         )
 
+    def expected(self, before: Sequence[Mapping[str, Any]]) -> timedelta | None:
+        return typical([seconds for seconds, _ in map(_took, before) if seconds is not None])
+
     def describe(self) -> str:
         return f"the deletion of a {'folder' if self.recursive else 'file'} at {self.location.place.name}"
 
@@ -228,6 +266,7 @@ class AlreadyThere:
     clock: Clock
     files: int
     bytes: int
+    shared: None = None
 
     def prepare(self, _name: str) -> dict[str, Any]:
         return {"adopted": True}
@@ -241,7 +280,10 @@ class AlreadyThere:
     def submit(self, _name: str, _intent: dict[str, Any]) -> str:
         return "already-there"
 
-    def status(self, _handle: str) -> RemoteStatus:
+    def expected(self, _before: Sequence[Record]) -> None:
+        """It has ended when it is first asked."""
+
+    def status(self, _handle: str, _seen: Any = None) -> RemoteStatus:
         now = self.clock.now().isoformat()
         evidence = {"request_time": now, "completion_time": now, "adopted_files": self.files, "bytes": self.bytes}
         return RemoteStatus(JobState.COMPLETED, "read again at the destination and found equal", evidence)

@@ -5,14 +5,16 @@ Does not: the table (database), what the work is (remote, transfer, facilities),
 Why there is one: docs/decisions/0003-the-ledger.md.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from resources.database import Database, remote_work
-from resources.errors import EpochLostError, OtherInputError, OtherSettingsError
+from resources.errors import EpochLostError, LedgerUnavailableError, OtherInputError, OtherSettingsError
 from resources.owner import Owner
 from resources.work import IN_FLIGHT, AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
 
@@ -151,6 +153,15 @@ class Ledger:
         """Everything that may be running in the outside world."""
         return self._select(remote_work.c.state.in_(IN_FLIGHT))
 
+    def successes(self, asset: str, limit: int) -> list[Record]:
+        """The latest pieces of work that made a partition of this asset, whichever; the newest first."""
+        return self._select(
+            remote_work.c.asset == asset,
+            remote_work.c.state == WorkState.SUCCEEDED,
+            order=[remote_work.c.updated.desc()],
+            limit=limit,
+        )
+
     def attempts_of(self, scan: str) -> list[Record]:
         """Everything that was ever started for a scan, under its own key or with a label; the newest first."""
         return self._select(_of_scan(scan))
@@ -161,10 +172,14 @@ class Ledger:
 
     # -- SQL -----------------------------------------------------------------------------------------------------
 
-    def _select(self, *where: sa.ColumnElement[bool]) -> list[Record]:
-        query = sa.select(remote_work).where(*where)
-        query = query.order_by(remote_work.c.created.desc(), remote_work.c.attempt.desc())
-        with self.database.engine.connect() as connection:
+    def _select(
+        self,
+        *where: sa.ColumnElement[bool],
+        order: Sequence[sa.ColumnElement[Any]] = (remote_work.c.created.desc(), remote_work.c.attempt.desc()),
+        limit: int | None = None,
+    ) -> list[Record]:
+        query = sa.select(remote_work).where(*where).order_by(*order).limit(limit)
+        with _named_errors(), self.database.engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [_record(row, self.database.installation) for row in rows]
 
@@ -184,7 +199,7 @@ class Ledger:
             "updated": now,
         }
         try:
-            with self.database.engine.begin() as connection:
+            with _named_errors(), self.database.engine.begin() as connection:
                 connection.execute(sa.insert(remote_work).values(row))
         except IntegrityError:
             return None  # another worker was first: look again
@@ -210,8 +225,21 @@ class Ledger:
             )
             .values(updated=now, **values)
         )
-        with self.database.engine.begin() as connection:
+        with _named_errors(), self.database.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """A database that does not answer is a service that is down: who waits for remote work goes on waiting."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise LedgerUnavailableError(
+            seen=f"the ledger gave no usable answer: {' '.join(str(error.orig).split())[:400]}",
+            meaning="its database is down, busy or cannot be reached; remote work goes on, and is recorded later",
+            remedy="nothing where it comes back by itself; else look at the database that the deployment's file names",
+        ) from error
 
 
 def _of_scan(scan: str) -> sa.ColumnElement[bool]:

@@ -4,104 +4,37 @@ Belongs here: the order of those steps for every service, what a poll means, dea
 Does not: any one service's calls (transfer, facilities), or Dagster (als_assets hands in a pulse).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from resources import ends
 from resources.clock import Clock
 from resources.errors import (
-    DeadlineExceededError,
     EpochLostError,
+    LedgerUnavailableError,
     NotAllowedError,
     PlatformError,
     ServiceUnavailableError,
-    WorkFailedError,
-    WorkInterruptedError,
-    WorkLostError,
 )
 from resources.owner import Owner
+from resources.seam import Pulse as Pulse
+from resources.seam import RemoteWork as RemoteWork
+from resources.seam import Shared as Shared
+from resources.waiting import RECENT, UNKNOWN_GRACE, next_interval
+from resources.waiting import TERMINAL as TERMINAL
+from resources.waiting import JobState as JobState
+from resources.waiting import Patience as Patience
+from resources.waiting import RemoteStatus as RemoteStatus
 from resources.work import AlreadyDone, Claimed, Record, WorkKey, WorkState
 
 if TYPE_CHECKING:
     from resources.ledger import Ledger  # its database library costs every importer 0.3 s
 
 
-class JobState(StrEnum):
-    """The states of PSI/J and of DOE's IRI Facility API, used for transfers too."""
-
-    NEW = "new"
-    QUEUED = "queued"
-    HELD = "held"
-    ACTIVE = "active"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELED = "canceled"
-
-
 NEVER_SENT = {"handle": None, "bytes_transferred": 0}
 """What the ledger keeps of work that was refused before its submit."""
-
-TERMINAL = {
-    JobState.COMPLETED: WorkState.SUCCEEDED,
-    JobState.FAILED: WorkState.FAILED,
-    JobState.CANCELED: WorkState.CANCELED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteStatus:
-    """What a service says of a piece of work, now."""
-
-    state: JobState
-    detail: str
-    """The service's own word for the state, and why, for people."""
-    evidence: dict[str, Any] = field(default_factory=dict)
-    """JSON values worth keeping: ids, files, bytes, times, exit codes."""
-
-
-class RemoteWork(Protocol):
-    """One piece of work as one service knows it. Every method may raise ServiceUnavailableError."""
-
-    def prepare(self, name: str, /) -> dict[str, Any]:
-        """What must be stored before the submit, so that the work can be found again."""
-
-    def find(self, name: str, intent: dict[str, Any], /) -> str | None:
-        """The handle of work that was submitted under this name before; None where the service knows none."""
-
-    def permit(self) -> None:
-        """Called just before every submit. Raises NotAllowedError where, at this moment, nothing may be sent."""
-
-    def submit(self, name: str, intent: dict[str, Any], /) -> str:
-        """Start it and return the service's handle. ServiceUnavailableError means: perhaps started."""
-
-    def status(self, handle: str, /) -> RemoteStatus:
-        """How it stands. Raises LookupError where the service does not know the handle (yet, or any more)."""
-
-    def cancel(self, handle: str, /) -> None:
-        """Ask the service to end it; returns when the request was accepted, not when it has ended."""
-
-    def describe(self) -> str:
-        """What it is, for messages, without user text where that must not leave the site."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for what."""
-
-    first_poll: timedelta
-    longest_poll: timedelta
-    deadline: timedelta
-    """From the submit to the end."""
-    appear: timedelta = timedelta(seconds=60)
-    """How long a service may take to show work that it has accepted."""
-
-
-class Pulse(Protocol):
-    """Called at every poll with the newest status. It may raise to stop waiting (the run was cancelled)."""
-
-    def __call__(self, record: Record, status: RemoteStatus, /) -> None: ...
 
 
 @dataclass(slots=True)
@@ -115,6 +48,11 @@ class Attempt:
     owned: bool
     resumed: bool
     missing_since: datetime | None = None
+    unknown_since: datetime | None = None
+    status: RemoteStatus | None = None
+    """The newest that its service has said."""
+    before: Sequence[Record] | None = None
+    """Earlier successes of its kind, once they were looked up."""
     outcome: Record | PlatformError | None = None
     reused: bool = False
     """It had succeeded before, its result is there, and nothing was started."""
@@ -172,19 +110,22 @@ class Remote:
         return attempt.outcome
 
     def finish_each(self, attempts: Sequence[Attempt], pulse: Pulse) -> Iterator[Attempt]:
-        """Yield each attempt when it has ended, its outcome a record or a named error; poll the others meanwhile."""
-        waiting = list(attempts)
-        interval = min((a.patience.first_poll for a in waiting), default=timedelta())
+        """Yield each attempt when it has ended, its outcome a record or a named error; poll the others meanwhile.
+
+        A service that can tell of several in one answer is asked once a round.
+        """
+        waiting, interval = list(attempts), timedelta()
         while waiting:
+            seen = self._look(waiting)
             for attempt in [*waiting]:
                 if attempt.outcome is None:
-                    self._poll(attempt, pulse)
+                    self._poll(attempt, pulse, seen)
                 if attempt.outcome is not None:
                     waiting.remove(attempt)
                     yield attempt
             if waiting:
+                interval = min(self._interval_after(interval, attempt) for attempt in waiting)
                 self._clock.sleep(interval.total_seconds())
-                interval = min(interval * 1.5, max(a.patience.longest_poll for a in waiting))
 
     def cancel_open(self) -> list[str]:
         """End what this worker owns, at its service and in the ledger: a person has terminated the run. Says what.
@@ -217,8 +158,8 @@ class Remote:
         return [attempt for attempt in self._begun if attempt.owned and attempt.record.in_flight]
 
     def _cancel(self, attempt: Attempt) -> None:
-        record = attempt.record = self._ledger.beat(attempt.record, self._clock.now())
-        handle = record.handle or attempt.work.find(record.name, record.intent or {})
+        handle = attempt.record.handle or attempt.work.find(attempt.record.name, attempt.record.intent or {})
+        record = self._still_ours(attempt)
         if handle is not None:
             attempt.work.cancel(handle)
         evidence = {"handle": handle, "detail": "canceled by a person"}
@@ -229,8 +170,15 @@ class Remote:
             return
         try:
             attempt.record = self._ledger.release(attempt.record, self._clock.now())
-        except EpochLostError:
-            attempt.owned = False  # somebody has it already, which is what letting go is for
+        except (EpochLostError, LedgerUnavailableError):
+            # Somebody has it already, which is what letting go is for; or will have it: this worker ends without it.
+            attempt.owned = False
+
+    def _still_ours(self, attempt: Attempt) -> Record:
+        """Asked before anything is done at a service: whatever was asked before may have taken longer than an owner
+        may be silent. Raises EpochLostError."""
+        attempt.record = self._ledger.beat(attempt.record, self._clock.now())
+        return attempt.record
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
@@ -269,6 +217,7 @@ class Remote:
             evidence = {**known, "detail": error.meaning}
             attempt.record = self._ledger.finish(attempt.record, WorkState.FAILED, evidence, self._clock.now())
             raise
+        self._still_ours(attempt)
 
     def _await_appearance(self, attempt: Attempt, intent: dict[str, Any]) -> str | None:
         give_up = self._clock.now() + attempt.patience.appear
@@ -281,22 +230,69 @@ class Remote:
                 handle = None
             if handle is not None or self._clock.now() >= give_up:
                 return handle
-            attempt.record = self._ledger.beat(attempt.record, self._clock.now())
+            self._still_ours(attempt)
             self._clock.sleep(attempt.patience.longest_poll.total_seconds())
 
-    def _poll(self, attempt: Attempt, pulse: Pulse) -> None:
+    # -- polls ---------------------------------------------------------------------------------------------------
+
+    def _look(self, waiting: Sequence[Attempt]) -> dict[tuple[Shared, str], Any]:
+        """What services say that were asked about several pieces of work at once; the error of one that did not."""
+        together: dict[Shared, list[str]] = {}
+        for attempt in waiting:
+            handle, shared = attempt.record.handle, attempt.work.shared
+            if attempt.owned and attempt.outcome is None and handle is not None and shared is not None:
+                together.setdefault(shared, []).append(handle)
+        seen: dict[tuple[Shared, str], Any] = {}
+        for shared, handles in together.items():
+            if len(handles) > 1:
+                try:
+                    said: Mapping[str, Any] = shared.look(handles)
+                except PlatformError as error:
+                    said = dict.fromkeys(handles, error)
+                seen |= {(shared, handle): document for handle, document in said.items()}
+        return seen
+
+    def _interval_after(self, last: timedelta, attempt: Attempt) -> timedelta:
+        status = attempt.status
+        if status is None or status.started is None:
+            return next_interval(last, attempt.patience)
+        if attempt.before is None:
+            try:
+                attempt.before = self._ledger.successes(attempt.key.asset, RECENT)
+            except LedgerUnavailableError:
+                return next_interval(last, attempt.patience)
+        worked = self._clock.now() - status.started
+        return next_interval(last, attempt.patience, worked=worked, expected=attempt.work.expected(attempt.before))
+
+    def _poll(self, attempt: Attempt, pulse: Pulse, seen: Mapping[tuple[Shared, str], Any]) -> None:
         try:
-            if not attempt.owned and not self._attach(attempt):
-                pulse(
-                    attempt.record,
-                    RemoteStatus(JobState.ACTIVE, f"another run is at it ({attempt.record.owner.run_id})"),
-                )
-                return
-            if attempt.outcome is None:
-                self._ask(attempt, pulse)
+            self._advance(attempt, pulse, seen)
+        except LedgerUnavailableError as error:
+            attempt.outcome = self._wait_for_the_ledger(attempt, pulse, error)
         except PlatformError as error:
             attempt.outcome = error
+        if isinstance(attempt.outcome, PlatformError):
             self._release(attempt)
+
+    def _advance(self, attempt: Attempt, pulse: Pulse, seen: Mapping[tuple[Shared, str], Any]) -> None:
+        if not attempt.owned and not self._attach(attempt):
+            other = f"another run is at it ({attempt.record.owner.run_id})"
+            pulse(attempt.record, RemoteStatus(JobState.ACTIVE, other))
+        elif attempt.outcome is None:
+            self._ask(attempt, pulse, seen)
+
+    def _wait_for_the_ledger(
+        self, attempt: Attempt, pulse: Pulse, error: LedgerUnavailableError
+    ) -> PlatformError | None:
+        """Nothing is done to the work meanwhile; what could not be recorded now is seen again at the next poll."""
+        if attempt.owned and attempt.record.handle is None:
+            return error  # in the middle of a submit: a new run looks for it
+        pulse(attempt.record, RemoteStatus(JobState.ACTIVE, f"state unknown: {error.seen}"))
+        try:
+            self._refuse_to_wait_longer(attempt)
+        except PlatformError as overdue:
+            return overdue
+        return None
 
     def _attach(self, attempt: Attempt) -> bool:
         """Follow another worker's attempt; True once there is something to do: it has ended, or is ours now."""
@@ -312,14 +308,14 @@ class Remote:
         self._submit_once(attempt)
         return True
 
-    def _ask(self, attempt: Attempt, pulse: Pulse) -> None:
-        now = self._clock.now()
-        attempt.record = self._ledger.beat(attempt.record, now)
-        handle = attempt.record.handle
+    def _ask(self, attempt: Attempt, pulse: Pulse, seen: Mapping[tuple[Shared, str], Any]) -> None:
+        handle = self._still_ours(attempt).handle
         assert handle is not None  # noqa: S101 - begin and _attach leave no owned attempt without one
+        shared = attempt.work.shared
         try:
-            status = attempt.work.status(handle)
+            status = self._status(attempt, handle, None if shared is None else seen.get((shared, handle)))
             attempt.missing_since = None
+            attempt.status = status
         except ServiceUnavailableError as error:
             status = RemoteStatus(JobState.ACTIVE, f"state unknown: {error.seen}")
         except LookupError as error:
@@ -332,6 +328,19 @@ class Remote:
         else:
             self._refuse_to_wait_longer(attempt)
 
+    def _status(self, attempt: Attempt, handle: str, seen: Any) -> RemoteStatus:
+        if isinstance(seen, PlatformError):
+            raise seen
+        status = attempt.work.status(handle, seen)
+        if not status.must_be_cancelled:
+            return status
+        self._still_ours(attempt)
+        attempt.work.cancel(handle)
+        ended = attempt.work.status(handle)
+        if ended.state is JobState.COMPLETED:  # in the very moment before
+            return ended
+        return replace(status, evidence={**ended.evidence, **status.evidence})
+
     def _missing(self, attempt: Attempt, error: LookupError) -> RemoteStatus:
         now = self._clock.now()
         attempt.missing_since = attempt.missing_since or now
@@ -339,39 +348,22 @@ class Remote:
             return RemoteStatus(JobState.QUEUED, "accepted, not shown by the service yet")
         evidence = {"handle": attempt.record.handle, "detail": str(error)}
         attempt.record = self._ledger.finish(attempt.record, WorkState.FAILED, evidence, now)
-        raise WorkLostError(
-            seen=f"{attempt.work.describe()}: the service no longer knows {attempt.record.handle} ({error})",
-            meaning="what became of it cannot be told",
-            remedy="run it again: a new attempt is made, and nothing that exists is overwritten",
-        )
+        raise ends.lost(attempt.work.describe(), attempt.record, error)
 
     def _refuse_to_wait_longer(self, attempt: Attempt) -> None:
-        waited = self._clock.now() - attempt.record.created
-        if waited <= attempt.patience.deadline:
+        now = self._clock.now()
+        waited = now - attempt.record.created
+        if waited > attempt.patience.deadline:
+            raise ends.overdue(attempt.work.describe(), attempt.record, waited)
+        if attempt.status is None or attempt.status.state is not JobState.UNKNOWN:
+            attempt.unknown_since = None
             return
-        handle = attempt.record.handle or "never submitted"
-        raise DeadlineExceededError(
-            seen=f"{attempt.work.describe()} ({handle}) has not ended after {waited}",
-            meaning="it is stuck, or its service is",
-            remedy="look at it at the service; a new run attaches to it as long as it has not ended",
-        )
+        attempt.unknown_since = attempt.unknown_since or now
+        if now - attempt.unknown_since >= UNKNOWN_GRACE:
+            word = attempt.status.detail
+            raise ends.unknown(attempt.work.describe(), attempt.record, word, now - attempt.unknown_since)
 
     def _conclude(self, attempt: Attempt) -> None:
         record = attempt.record
-        if record.state is WorkState.SUCCEEDED:
-            attempt.outcome = record
-            return
-        evidence = record.evidence or {}
-        detail = evidence.get("detail", "no detail")
-        if evidence.get("interrupted"):
-            attempt.outcome = WorkInterruptedError(
-                seen=f"{attempt.work.describe()} ended as {record.state} ({record.handle}): {detail}",
-                meaning="the service lost it, by no fault of its own",
-                remedy="it is tried again by itself; if that goes on, ask the facility",
-            )
-            return
-        attempt.outcome = WorkFailedError(
-            seen=f"{attempt.work.describe()} ended as {record.state} ({record.handle}): {detail}",
-            meaning="its result was not made, or is not whole",
-            remedy="mend what the message names, then run it again: a new attempt is made",
-        )
+        done = record.state is WorkState.SUCCEEDED
+        attempt.outcome = record if done else ends.why_not_done(attempt.work.describe(), record)

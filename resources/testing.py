@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from resources.globus import Globus
 from resources.globus_session import Login
 from resources.ledger import Ledger
 from resources.owner import Owner
-from resources.remote import JobState, Patience, Remote, RemoteStatus
+from resources.remote import Attempt, JobState, Patience, Remote, RemoteStatus, Shared
 from resources.standings import Standings
 from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
 from resources.work import Record, WorkKey
@@ -81,6 +82,11 @@ class MemoryWork:
     submits: int = 0
     polls: int = 0
     cancelled: list[str] = field(default_factory=list)
+    shared: Shared | None = None
+    first: int = 1
+    """The number in the handle of the first that is started."""
+    takes: timedelta | None = None
+    """How long earlier successes say that it takes."""
     started: dict[str, str] = field(default_factory=dict)
 
     def prepare(self, name: str) -> dict[str, Any]:
@@ -104,13 +110,15 @@ class MemoryWork:
         fault = self.submit_faults.pop(0) if self.submit_faults else False
         if isinstance(fault, Exception):
             raise fault
-        handle = f"job-{len(self.started) + 1}"
+        handle = f"job-{len(self.started) + self.first}"
         self.started[name] = handle
         if fault is None:
             raise outage()
         return handle
 
-    def status(self, _handle: str) -> RemoteStatus:
+    def status(self, _handle: str, seen: Any = None) -> RemoteStatus:
+        if isinstance(seen, RemoteStatus):
+            return seen
         if not self.states:
             return RemoteStatus(JobState.COMPLETED, "done")
         state = self.states[min(self.polls, len(self.states) - 1)]
@@ -118,6 +126,9 @@ class MemoryWork:
         if isinstance(state, Exception):
             raise state
         return state
+
+    def expected(self, _before: Sequence[Record], /) -> timedelta | None:
+        return self.takes
 
     def cancel(self, handle: str, /) -> None:
         self.cancelled.append(handle)
@@ -214,3 +225,60 @@ class Desk:
 
     def key(self, request: CopyRequest, asset: str = "bl832/data832/raw", settings: str = "") -> WorkKey:
         return WorkKey(asset, request.subject.key, settings, request.fingerprint)
+
+
+# -- remote work in memory ---------------------------------------------------------------------------------------
+
+PATIENCE = Patience(
+    first_poll=timedelta(seconds=2),
+    longest_poll=timedelta(seconds=30),
+    deadline=timedelta(minutes=10),
+    appear=timedelta(seconds=60),
+)
+KEY = WorkKey("bl832/pscratch/tiff", "f/a", "settings", "input")
+ACTIVE = RemoteStatus(JobState.ACTIVE, "running")
+DONE = RemoteStatus(JobState.COMPLETED, "done", {"files": 7})
+BROKEN = RemoteStatus(JobState.FAILED, "NODE_FAIL", {"exit_code": 1})
+ME = Owner.this_process("me")
+
+
+@dataclass
+class Bench:
+    """A worker, and the service that it works with."""
+
+    ledger: Ledger
+    clock: SleptClock = field(default_factory=SleptClock)
+    work: MemoryWork = field(default_factory=MemoryWork)
+    pulses: Pulses = field(default_factory=Pulses)
+    owner: Owner = ME
+
+    def __post_init__(self) -> None:
+        self.remote = Remote(self.ledger, self.owner, self.clock)
+
+    def other(self, run_id: str = "other", **owner: Any) -> "Bench":
+        """Another worker at the same service."""
+        return Bench(self.ledger, self.clock, self.work, owner=replace(ME, run_id=run_id, **owner))
+
+    def begin(self, key: WorkKey = KEY, *, intact: bool = True, patience: Patience = PATIENCE) -> Attempt:
+        return self.remote.begin(self.work, key, patience, intact=lambda _: intact)
+
+    def finish(self, attempt: Attempt) -> Record:
+        return self.remote.finish(attempt, self.pulses)
+
+    def run(self) -> Record:
+        return self.finish(self.begin())
+
+    @property
+    def last(self) -> Record:
+        return self.ledger.attempts(KEY.asset, KEY.partition)[0]
+
+
+def after(polls: int, act: Callable[[], object]) -> Callable[[datetime], None]:
+    """Do something once, when somebody has slept so often."""
+    slept = count(1)
+
+    def on_sleep(_: datetime) -> None:
+        if next(slept) == polls:
+            act()
+
+    return on_sleep

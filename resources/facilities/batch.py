@@ -7,7 +7,7 @@ Does not: any one service (nersc, ...), Slurm's texts (slurm), what a job does (
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from beamlines.layout import Artifact
@@ -16,9 +16,11 @@ from resources.clock import Clock
 from resources.errors import WorkFailedError
 from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
+from resources.facilities.following import FOLLOWED_BYTES, Following
 from resources.facilities.service import FacilityState, Files, JobSeen, JobService
 from resources.gate import Gate
 from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
+from resources.waiting import typical
 from resources.work import FACILITY, Record, WorkKey
 
 LARGEST_FILE_BYTES = 8 * 1024**2
@@ -113,16 +115,21 @@ class BatchFacility:
 
     # -- judging -------------------------------------------------------------------------------------------------
 
-    def judge(self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest]) -> RemoteStatus:
-        """How a job stands; once it has ended also what its log says and, of a success, what it left behind.
+    def judge(
+        self, job: JobSpec, job_id: str, manifests: dict[Artifact, Manifest], following: Following
+    ) -> RemoteStatus:
+        """How a job stands; what is new in its log; once it has ended also how that ends and, of a success, what the
+        job left behind.
 
         Believable manifests are put into ``manifests``. A success without them is a failure.
         """
         seen = self._service.job(job_id)
         evidence = self._evidence(seen)
-        if seen.job_state not in TERMINAL:
-            return RemoteStatus(seen.job_state, seen.words, evidence)
         logs = self._service.log_paths(job, seen)
+        if seen.job_state not in TERMINAL:
+            running = seen.job_state is JobState.ACTIVE
+            lines = following.news(logs, self._clock.now()) if running else ()
+            return RemoteStatus(seen.job_state, seen.words, evidence, seen.started, lines)
         outputs = job.outputs if seen.job_state is JobState.COMPLETED else ()
         contents = self._read_all([*logs, *(output.manifest.posix for output in outputs)])
         stdout, stderr = (_log(contents[path]) for path in logs)
@@ -187,8 +194,12 @@ class BatchFacility:
             "nodes": list(seen.nodes),
         }
 
-    def _text(self, path: str) -> str:
-        return _decoded(self.read(path, limit_bytes=LARGEST_FILE_BYTES))
+    def followed(self, path: str) -> str:
+        """A log while its job runs. Raises FileNotFoundError, and FileTooLargeError."""
+        return self._text(path, FOLLOWED_BYTES)
+
+    def _text(self, path: str, limit_bytes: int = LARGEST_FILE_BYTES) -> str:
+        return _decoded(self.read(path, limit_bytes=limit_bytes))
 
     def _read_all(self, paths: Sequence[str]) -> Mapping[str, Content]:
         return self._files.read_all(paths, limit_bytes=LARGEST_FILE_BYTES)
@@ -206,6 +217,12 @@ class _Work:
     clock: Clock
     job: JobSpec
     manifests: dict[Artifact, Manifest] = field(default_factory=dict)
+    shared: None = None
+    """A run waits for one job at a time."""
+    following: Following = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.following = Following(self.facility.followed)
 
     def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
         return {FACILITY: self.facility.name, "since": self.clock.now().isoformat()}
@@ -219,8 +236,12 @@ class _Work:
     def submit(self, name: str, intent: dict[str, Any]) -> str:  # noqa: ARG002
         return self.facility.submit_permitted(self.job, name)
 
-    def status(self, handle: str) -> RemoteStatus:
-        return self.facility.judge(self.job, handle, self.manifests)
+    def status(self, handle: str, _seen: Any = None) -> RemoteStatus:
+        return self.facility.judge(self.job, handle, self.manifests, self.following)
+
+    def expected(self, before: Sequence[Record]) -> timedelta | None:
+        took = ((record.evidence or {}).get("job_seconds") for record in before)
+        return typical([float(seconds) for seconds in took if seconds is not None])
 
     def cancel(self, handle: str) -> None:
         self.facility.cancel(handle)

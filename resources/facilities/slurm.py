@@ -53,7 +53,7 @@ STATES: Mapping[str, JobState] = {
     "TIMEOUT": JobState.FAILED,
 }
 """Every base state and flag of Slurm (squeue's manual, JOB STATE CODES, and what the REST API lists beyond it). A word
-that is not here counts as active: the deadline ends that, and nothing unknown is taken for success."""
+that is not here is unknown: it is waited out for a while, and never taken for success."""
 
 MAY_COME_BACK = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"})
 """States in which accounting closes a record of a job that the controller may have queued again, under the same id."""
@@ -86,13 +86,13 @@ class SlurmRow:
 
     @property
     def job_state(self) -> JobState:
-        return STATES.get(self.state, JobState.ACTIVE)
+        return STATES.get(self.state, JobState.UNKNOWN)
 
     @property
     def words(self) -> str:
         """The state for people, with how the job's script ended."""
         if self.state not in STATES:
-            return f"{self.state} (a state that this program does not know: taken for still active)"
+            return f"{self.state} (a state that this program does not know)"
         if self.job_state is not JobState.FAILED or self.exit_code is None:
             return self.state
         return f"{self.state}, signal {self.signal}" if self.signal else f"{self.state}, exit code {self.exit_code}"

@@ -23,6 +23,7 @@ from resources.work import Record, WorkKey, WorkState
 
 KEY = WorkKey("bl832/pscratch/tiff", "scan", "settings", "content")
 ACTIVE = RemoteStatus(JobState.ACTIVE, "RUNNING")
+COMPLETED = RemoteStatus(JobState.COMPLETED, "COMPLETED")
 
 
 @dataclass
@@ -58,6 +59,12 @@ class Waiting:
     @property
     def dagster_run(self) -> dg.DagsterRun:
         return self.instance.get_runs(limit=1)[0]
+
+    @property
+    def said(self) -> list[str]:
+        """What people read in the run's log."""
+        logs = self.instance.all_logs(self.dagster_run.run_id)
+        return [entry.user_message for entry in logs if entry.dagster_event is None]
 
     @property
     def record(self) -> Record:
@@ -141,7 +148,7 @@ def test_a_dying_worker_leaves_the_remote_work_in_flight_for_the_next_run(waitin
 
 def test_the_next_run_attaches_to_it_at_once_and_submits_nothing(waiting: Waiting) -> None:
     waiting.run(interrupt)
-    waiting.work.states = [RemoteStatus(JobState.COMPLETED, "COMPLETED")]
+    waiting.work.states = [COMPLETED]
     remote = Remote(waiting.ledger, replace(waiting.owner, run_id="run-2"), SleptClock())
     attempt = remote.begin(waiting.work, KEY, QUICK, intact=lambda _: False)
     assert remote.finish(attempt, Pulses()).state is WorkState.SUCCEEDED
@@ -222,11 +229,29 @@ def test_a_service_that_did_not_answer_is_asked_again_later(waiting: Waiting) ->
 
 
 def test_what_the_outside_world_says_is_logged_once_for_each_change(waiting: Waiting) -> None:
-    waiting.work.states = [ACTIVE, ACTIVE, ACTIVE, RemoteStatus(JobState.COMPLETED, "COMPLETED")]
+    waiting.work.states = [ACTIVE, ACTIVE, ACTIVE, COMPLETED]
     waiting.run(lambda _: None)
-    logs = waiting.instance.all_logs(waiting.dagster_run.run_id)
-    said = [entry.user_message for entry in logs if entry.dagster_event is None]
-    assert said == [
+    assert waiting.said == [
         "bl832/pscratch/tiff: active, RUNNING [job-1]",
         "bl832/pscratch/tiff: completed, COMPLETED [job-1]",
     ]
+
+
+def test_new_lines_of_a_remote_log_are_in_the_runs_log(waiting: Waiting) -> None:
+    waiting.work.states = [replace(ACTIVE, lines=("(/logs/1.out)", "slice 7")), ACTIVE, COMPLETED]
+    waiting.run(lambda _: None)
+    assert "bl832/pscratch/tiff [job-1] says:\n(/logs/1.out)\nslice 7" in waiting.said
+
+
+def test_a_failed_job_shows_the_end_of_its_log_and_where_all_of_it_lies(waiting: Waiting) -> None:
+    evidence = {"log_tail": "the axis\ncannot be found", "logs": ["/logs/1.out", "/logs/1.err"]}
+    context = dg.build_op_context(instance=waiting.instance)
+    with pytest.raises(dg.Failure) as failed, remote_step(context, waiting.remote):
+        raise WorkFailedError(seen="it failed", meaning="m", remedy="r", evidence=evidence)
+    shown = {name: value.value for name, value in failed.value.metadata.items()}
+    assert shown == {
+        "error": "WorkFailedError",
+        "log_tail": "the axis\ncannot be found",
+        "log_out": "/logs/1.out",
+        "log_err": "/logs/1.err",
+    }

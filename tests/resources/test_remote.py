@@ -1,10 +1,8 @@
 """The order of claim, intent, look-up, submit, poll and end, with a service in memory and a clock that is slept on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count, pairwise
-from typing import Any
+from itertools import pairwise
 
 import pytest
 
@@ -17,55 +15,9 @@ from resources.errors import (
     WorkLostError,
 )
 from resources.ledger import Ledger
-from resources.owner import Owner
-from resources.remote import Attempt, JobState, Patience, Remote, RemoteStatus
-from resources.testing import MemoryWork, Pulses, SleptClock, outage
-from resources.work import Record, WorkKey, WorkState
-
-PATIENCE = Patience(
-    first_poll=timedelta(seconds=2),
-    longest_poll=timedelta(seconds=30),
-    deadline=timedelta(minutes=10),
-    appear=timedelta(seconds=60),
-)
-KEY = WorkKey("bl832/pscratch/tiff", "f/a", "settings", "input")
-ACTIVE = RemoteStatus(JobState.ACTIVE, "running")
-DONE = RemoteStatus(JobState.COMPLETED, "done", {"files": 7})
-BROKEN = RemoteStatus(JobState.FAILED, "NODE_FAIL", {"exit_code": 1})
-ME = Owner.this_process("me")
-
-
-@dataclass
-class Bench:
-    """A worker, and the service that it works with."""
-
-    ledger: Ledger
-    clock: SleptClock = field(default_factory=SleptClock)
-    work: MemoryWork = field(default_factory=MemoryWork)
-    pulses: Pulses = field(default_factory=Pulses)
-    owner: Owner = ME
-
-    def __post_init__(self) -> None:
-        self.remote = Remote(self.ledger, self.owner, self.clock)
-
-    def other(self, run_id: str = "other", **owner: Any) -> "Bench":
-        """Another worker at the same service."""
-        return Bench(self.ledger, self.clock, self.work, owner=replace(ME, run_id=run_id, **owner))
-
-    def begin(self, key: WorkKey = KEY, *, intact: bool = True, patience: Patience = PATIENCE) -> Attempt:
-        return self.remote.begin(self.work, key, patience, intact=lambda _: intact)
-
-    def finish(self, attempt: Attempt) -> Record:
-        return self.remote.finish(attempt, self.pulses)
-
-    def run(self) -> Record:
-        return self.finish(self.begin())
-
-    @property
-    def last(self) -> Record:
-        record = self.ledger.last(KEY)
-        assert record is not None
-        return record
+from resources.remote import RemoteStatus
+from resources.testing import ACTIVE, BROKEN, DONE, KEY, ME, PATIENCE, Bench, MemoryWork, SleptClock, after, outage
+from resources.work import Record, WorkState
 
 
 @pytest.fixture
@@ -226,17 +178,6 @@ def test_of_several_each_is_handed_back_when_it_ends(bench: Bench) -> None:
 
 
 # -- several workers ---------------------------------------------------------------------------------------------
-
-
-def after(polls: int, act: Callable[[], object]) -> Callable[[datetime], None]:
-    """Do something once, when somebody has slept so often."""
-    slept = count(1)
-
-    def on_sleep(_: datetime) -> None:
-        if next(slept) == polls:
-            act()
-
-    return on_sleep
 
 
 def test_a_watcher_sees_the_success_of_the_worker_that_it_watches(bench: Bench) -> None:

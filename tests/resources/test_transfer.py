@@ -1,6 +1,7 @@
 """Copies through the real Globus client, over HTTP, against the twin: what arrives, and what is never overwritten."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_of_two_copies_each_is_handed_back_with_its_own_outcome(desk: Desk) -> N
     outcomes = {copy.request.subject.key: outcome for copy, outcome in desk.transfer.finish_each(pending, desk.pulses)}
     assert isinstance(outcomes["two/good"], TransferReceipt)
     assert isinstance(outcomes["two/bad"], WorkFailedError)
+
+
+def test_copies_that_are_waited_for_together_are_asked_after_in_one_request_a_round(desk: Desk, twin: Twin) -> None:
+    twin.control.board.change({"start_delay_s": 0.5})
+    requests = [desk.scan(f"together/{number}.h5", CONTENT) for number in range(5)]
+    pending = [desk.transfer.begin(request, desk.key(request)) for request in requests]
+    before = len(twin.control.injector.requests("GET */task*"))
+    outcomes = [outcome for _, outcome in desk.transfer.finish_each(pending, desk.pulses)]
+    asked = len(twin.control.injector.requests("GET */task*")) - before
+    polls = Counter(record.partition for record in desk.pulses.records)
+    assert all(isinstance(outcome, TransferReceipt) for outcome in outcomes)
+    assert asked == max(polls.values())
+    assert polls.total() > asked
 
 
 # -- what is never overwritten -----------------------------------------------------------------------------------

@@ -143,13 +143,36 @@ def status_of(desk: Desk, twin: Twin, **changes: Any) -> RemoteStatus:
         ({"status": "ACTIVE", "is_paused": True}, JobState.HELD, "paused"),
         ({"status": "ACTIVE", "nice_status": "CONNECT_FAILED", "faults": 50}, JobState.ACTIVE, "50 faults"),
         ({"status": "ACTIVE", "nice_status": "FILE_NOT_FOUND", "faults": 50}, JobState.ACTIVE, "FILE_NOT_FOUND"),
-        ({"status": "REWINDING"}, JobState.ACTIVE, "unknown state 'REWINDING'"),
+        ({"status": "REWINDING"}, JobState.UNKNOWN, "REWINDING (a state that this program does not know)"),
     ],
 )
 def test_the_meaning_of_a_task(desk: Desk, twin: Twin, changes: dict[str, Any], state: JobState, word: str) -> None:
     status = status_of(desk, twin, **changes)
     assert status.state is state
     assert word in status.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, timedelta(seconds=15)),
+        ({"bytes_transferred": 0}, None),
+        ({"completion_time": None}, None),
+    ],
+    ids=["by its seconds a byte", "nothing moved", "no end"],
+)
+def test_how_long_a_copy_takes_is_judged_by_those_before(
+    desk: Desk, changes: dict[str, Any], expected: timedelta | None
+) -> None:
+    errand = GlobusCopy(
+        desk.globus, desk.clock, desk.scan("long/a.h5", CONTENT).items, timedelta(hours=1), skip_equal=True
+    )
+    before = {
+        "request_time": "2026-01-01T00:00:00+00:00",
+        "completion_time": "2026-01-01T00:00:30+00:00",
+        "bytes_transferred": 2 * len(CONTENT),
+    }
+    assert errand.expected([{**before, **changes}]) == expected
 
 
 # -- what the service may answer ---------------------------------------------------------------------------------

@@ -54,9 +54,11 @@ class Pulses:
 
     act: Callable[[Record, RemoteStatus], None] = lambda *_: None
     heard: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def __call__(self, record: Record, status: RemoteStatus) -> None:
         self.heard.append(f"{status.state}: {status.detail}")
+        self.lines += status.lines
         self.act(record, status)
 
 

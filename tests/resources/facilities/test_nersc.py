@@ -170,6 +170,20 @@ def test_a_job_that_is_queued_again_is_waited_for(bench, kind):
     assert record.restarts == 1
 
 
+def test_while_a_job_runs_its_log_is_told_line_by_line_and_none_of_it_twice(bench):
+    run(bench, small(bench, "echo hello; sleep 1; echo there; sleep 1.5"))
+    [record] = bench.records(small_key(bench))
+    log = f"{record.request.name}_{record.job_id}.out"
+    assert bench.pulses.lines[0].endswith(f"{log})")
+    assert bench.pulses.lines.count("hello") == 1
+    assert bench.pulses.lines.count("there") <= 1
+
+
+def test_a_log_that_cannot_be_read_while_the_job_runs_is_no_failure(bench):
+    bench.twin.control.injector.add(Fault(match="GET /superfacility/utilities/*", status=503, times=3))
+    assert run(bench, small(bench, "sleep 1")).state == "COMPLETED"
+
+
 def test_a_failure_carries_the_exit_code_and_the_last_words_of_the_program(bench):
     with pytest.raises(WorkFailedError, match=r"FAILED, exit code 7: error: the axis cannot be found"):
         run(bench, small(bench, "echo 'error: the axis cannot be found' >&2; exit 7"))

@@ -59,9 +59,9 @@ def test_only_completed_is_a_success():
     assert [word for word, state in STATES.items() if state is JobState.COMPLETED] == ["COMPLETED"]
 
 
-def test_a_state_that_nobody_knows_is_active_and_says_so():
+def test_a_state_that_nobody_knows_is_unknown_and_says_so():
     row = parse_row({"jobid": "1", "state": "EXPLODED"})
-    assert row.job_state is JobState.ACTIVE
+    assert row.job_state is JobState.UNKNOWN
     assert row.words.startswith("EXPLODED (a state that this program does not know")
 
 
