@@ -1,7 +1,8 @@
 """Faults in the twin's HTTP: errors, delays, lost responses and closed connections, and the log of requests.
 
 Belongs here: what may go wrong between a client and any of the twin's services, and who asked for what, when.
-Does not: what goes wrong inside a task or a job (globus.tasks, scheduler), or the routes that set faults (control).
+Does not: what goes wrong inside a task or a job (globus.tasks, scheduler), requests that are held until somebody lets
+them go (traps), or the routes that set faults (control).
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twin.traps import DroppedError, Traps, through
 
 Clock = Callable[[], datetime]
 
@@ -63,10 +66,11 @@ class Request:
 
 
 class FaultInjector:
-    """The faults that wait for a request, and the log of requests. Safe to use from any thread."""
+    """The faults and the traps that wait for a request, and the log of requests. Safe to use from any thread."""
 
     def __init__(self, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
+        self.traps = Traps()
         self._lock = threading.Lock()
         self._faults: list[tuple[Fault, int]] = []
         self._log: deque[Request] = deque(maxlen=LOG_LENGTH)
@@ -143,11 +147,20 @@ class FaultMiddleware:
                 note(message["status"])
             await send(message)
 
-        try:
+        async def served(scope: Scope, receive: Receive, send: Send) -> None:
             if fault is None:
-                await self._app(scope, receive, noting)
+                await self._app(scope, receive, send)
             else:
-                await self._fail(fault, scope, receive, noting, lambda: note(None))
+                await self._fail(fault, scope, receive, send, lambda: note(None))
+
+        try:
+            if traps := self._injector.traps.that_stop(request):
+                await through(traps, request, served, scope, receive, noting)
+            else:
+                await served(scope, receive, noting)
+        except DroppedError:
+            note(None)
+            await _close(scope, receive)
         finally:
             note(None)
 
