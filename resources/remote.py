@@ -128,10 +128,14 @@ class Attempt:
 class Remote:
     """Carries remote work through for one worker process."""
 
-    def __init__(self, ledger: "Ledger", owner: Owner, clock: Clock) -> None:
+    def __init__(
+        self, ledger: "Ledger", owner: Owner, clock: Clock, *, retry_first: timedelta = timedelta(seconds=30)
+    ) -> None:
+        """``retry_first``: how long a step waits before it is tried again for the first time."""
         self._ledger = ledger
         self._owner = owner
         self._clock = clock
+        self.retry_first = retry_first
         self._begun: list[Attempt] = []
 
     def begin(

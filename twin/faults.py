@@ -35,6 +35,8 @@ class Fault(BaseModel):
     match: str
     """Shell pattern on ``METHOD /path``, as in ``POST /transfer/v0.10/transfer`` or ``GET */ls``."""
     times: int = Field(default=1, ge=1)
+    skip: int = Field(default=0, ge=0)
+    """So many requests that match pass before it."""
     status: int | None = Field(default=None, ge=100, le=599)
     """Answer with this status; None leaves the service's own answer, for a fault that only delays."""
     headers: dict[str, str] = {}
@@ -72,12 +74,12 @@ class FaultInjector:
         self._clock = clock
         self.traps = Traps()
         self._lock = threading.Lock()
-        self._faults: list[tuple[Fault, int]] = []
+        self._faults: list[Fault] = []
         self._log: deque[Request] = deque(maxlen=LOG_LENGTH)
 
     def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults.append((fault, fault.times))
+            self._faults.append(fault)
 
     def clear(self) -> None:
         """Forget every fault; the log stays."""
@@ -89,9 +91,9 @@ class FaultInjector:
             self._log.clear()
 
     def faults(self) -> list[Fault]:
-        """The faults that still wait, ``times`` being how often."""
+        """The faults that still wait, ``times`` and ``skip`` being how often."""
         with self._lock:
-            return [fault.model_copy(update={"times": left}) for fault, left in self._faults]
+            return list(self._faults)
 
     def requests(self, match: str = "*") -> list[Request]:
         """What arrived, oldest first, where ``METHOD /path`` matches the shell pattern."""
@@ -99,15 +101,19 @@ class FaultInjector:
             return [entry for entry in self._log if fnmatchcase(entry.request, match)]
 
     def take(self, request: str) -> Fault | None:
-        """The first fault that matches, used up by one."""
+        """The first fault that matches and lets no more pass, used up by one."""
         with self._lock:
-            for index, (fault, left) in enumerate(self._faults):
-                if fnmatchcase(request, fault.match):
-                    if left == 1:
-                        del self._faults[index]
-                    else:
-                        self._faults[index] = (fault, left - 1)
-                    return fault
+            for index, fault in enumerate(self._faults):
+                if not fnmatchcase(request, fault.match):
+                    continue
+                if fault.skip:
+                    self._faults[index] = fault.model_copy(update={"skip": fault.skip - 1})
+                    continue
+                if fault.times == 1:
+                    del self._faults[index]
+                else:
+                    self._faults[index] = fault.model_copy(update={"times": fault.times - 1})
+                return fault
         return None
 
     def record(self, request: str, status: int | None, *, fault: bool) -> None:
