@@ -223,10 +223,22 @@ class Remote:
     def _cancel(self, attempt: Attempt) -> None:
         record = attempt.record = self._ledger.beat(attempt.record, self._clock.now())
         handle = record.handle or attempt.work.find(record.name, record.intent or {})
+        state, evidence = WorkState.CANCELED, {"handle": handle, "detail": "canceled by a person"}
         if handle is not None:
-            attempt.work.cancel(handle)
-        evidence = {"handle": handle, "detail": "canceled by a person"}
-        attempt.record = self._ledger.finish(record, WorkState.CANCELED, evidence, self._clock.now())
+            ended = self._ended_already(attempt.work, handle)
+            if ended is None:
+                attempt.work.cancel(handle)
+            else:
+                state, evidence = TERMINAL[ended.state], _evidence(handle, ended)
+        attempt.record = self._ledger.finish(record, state, evidence, self._clock.now())
+
+    def _ended_already(self, work: RemoteWork, handle: str) -> RemoteStatus | None:
+        """How the work has ended by itself: what has succeeded must not be done again because of a late Terminate."""
+        try:
+            status = work.status(handle)
+        except (PlatformError, LookupError):
+            return None
+        return status if status.state in TERMINAL else None
 
     def _release(self, attempt: Attempt) -> None:
         if not (attempt.owned and attempt.record.in_flight):
@@ -330,7 +342,7 @@ class Remote:
             status = self._missing(attempt, error)
         pulse(attempt.record, status)
         if status.state in TERMINAL:
-            evidence = {"handle": handle, "detail": status.detail, **status.evidence}
+            evidence = _evidence(handle, status)
             attempt.record = self._ledger.finish(attempt.record, TERMINAL[status.state], evidence, self._clock.now())
             self._conclude(attempt)
         else:
@@ -379,3 +391,7 @@ class Remote:
             meaning="its result was not made, or is not whole",
             remedy="mend what the message names, then run it again: a new attempt is made",
         )
+
+
+def _evidence(handle: str, status: RemoteStatus) -> dict[str, Any]:
+    return {"handle": handle, "detail": status.detail, **status.evidence}
