@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import struct
@@ -51,7 +52,9 @@ def warm_image(folder: Path) -> Iterator[Path]:
     python.write_text(CLIENT.format(python=sys.executable, socket=str(address), killed=_KILLED))
     python.chmod(0o755)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-m", __name__, str(address)], env=environment) as server:
+    # Nothing is ever written to the pipe: it closes when this process ends, however it ends, and the server with it.
+    command = [sys.executable, "-m", __name__, str(address)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as server:
         try:
             give_up = time.monotonic() + STARTS_WITHIN_S
             while not address.exists():
@@ -64,7 +67,7 @@ def warm_image(folder: Path) -> Iterator[Path]:
 
 
 def serve(address: Path) -> None:
-    """Import the programs, then fork one for each call, until a signal ends this process."""
+    """Import the programs, then fork one for each call, until standard input closes or a signal comes."""
     for name in WARM:
         importlib.import_module(name)
     unfinished = address.with_suffix(".starting")
@@ -74,6 +77,9 @@ def serve(address: Path) -> None:
         unfinished.rename(address)  # whoever sees it can connect
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: none becomes a zombie
         while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
