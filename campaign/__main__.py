@@ -17,6 +17,7 @@ from campaign.drive import Outcome, Undisturbed, drive, undisturbed
 from campaign.lane import lane
 from campaign.plan import Case, different, plan
 from campaign.report import Campaign, markdown, summary
+from campaign.whole import PARTS, drive_whole, whole
 
 app = typer.Typer(add_completion=False)
 
@@ -29,8 +30,15 @@ def run(
     lanes: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
     report: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("var/faults.md"),
     case: Annotated[list[str] | None, typer.Option(help="Only this one, by its name; may be repeated.")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Instead, kill a part of a whole Dagster: {', '.join(PARTS)}; may be repeated."),
+    ] = None,
 ) -> None:
     """Let everything go wrong, case by case, and see whether the platform keeps its promises."""
+    if part:
+        _kill_parts(part, facility)
+        return
     began = time.monotonic()
     with lane(facility) as first:
         usual = undisturbed(first)
@@ -69,11 +77,30 @@ def _try_all(chosen: Sequence[Case], usual: Undisturbed, facility: str, seed: in
     threads = [threading.Thread(target=work, name=f"lane-{number}") for number in range(lanes)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt as stop:
+        failures.append(stop)  # each lane ends its case, and then itself
+        for thread in threads:
+            thread.join()
     if failures:
         raise failures[0]
     return [outcomes[case] for case in chosen]
+
+
+def _kill_parts(parts: Sequence[str], facility: str) -> None:
+    found = False
+    with whole(facility) as here:
+        for part in parts:
+            ended = drive_whole(here, part)
+            again = "" if ended.reattached_s is None else f", re-attached after {ended.reattached_s:.1f} s"
+            typer.echo(f"{part}: {ended.seconds:.0f} s{again}")
+            for finding in ended.findings:
+                typer.echo(f"    FINDING {finding}")
+            found = found or bool(ended.findings)
+    if found:
+        sys.exit(1)
 
 
 def _say(outcome: Outcome, number: int, of: int) -> None:
