@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
 TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
 
-.PHONY: help install demo up scan test integration check bench lock screenshots clean
+.PHONY: help install demo up scan test integration check bench faults lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:                 ## This list
@@ -40,10 +40,13 @@ integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as 
 check: $(INSTALLED)   ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy als als_assets beamlines benchmarks resources sensors tomography twin
+	$(BIN)/mypy als als_assets beamlines benchmarks campaign resources sensors tomography twin
 
 bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the same run
 	$(BIN)/python -m benchmarks
+
+faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1; the report is var/faults.md
+	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1)
 
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock

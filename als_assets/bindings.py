@@ -65,7 +65,8 @@ def bindings(settings: Settings) -> dict[str, Any]:
     )
     def remote(context: dg.InitResourceContext) -> Remote:
         owner = Owner.this_process(context.run.run_id if context.run else "none")
-        return Remote(context.resources.ledger, owner, context.resources.clock)
+        retry_first = timedelta(seconds=timing.retry_first_s)
+        return Remote(context.resources.ledger, owner, context.resources.clock, retry_first=retry_first)
 
     @dg.resource(
         description=f"Globus at {deployment.globus.transfer_url or 'its own address'}, "

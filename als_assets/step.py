@@ -30,8 +30,8 @@ _TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """By a person. A run that the daemon has declared failed is another matter: its retry wants to attach."""
 _ENDED = (*_TERMINATED, dg.DagsterRunStatus.FAILURE)
 RETRIED = (ServiceUnavailableError, WorkInterruptedError)
-_RETRIES, _RETRY_AFTER_S = 6, 30
-"""For those: twice as long each time, half an hour in all. Every other failure is final."""
+_RETRIES = 6
+"""For those: twice as long each time, half an hour in all where the first is after 30 s. Other failures are final."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def remote_step(context: Context, remote: Remote) -> Iterator[Pulse]:
     except RETRIED as error:
         remote.release_open()
         context.log.warning(str(error))
-        wait_s = _RETRY_AFTER_S * 2**context.retry_number
+        wait_s = remote.retry_first.total_seconds() * 2**context.retry_number
         raise dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=wait_s) from error
     except FileNotFoundError as error:
         remote.release_open()

@@ -98,6 +98,8 @@ class Timing(Strict):
     transfer_deadline_s: float = Field(gt=0)
     queue_deadline_s: float = Field(gt=0)
     """How long a job may wait in a queue; its time limit comes on top."""
+    retry_first_s: float = Field(default=30, gt=0)
+    """A step whose service did not answer is tried again after this long, then after twice as long: six times."""
 
     @model_validator(mode="after")
     def _polls_get_slower(self) -> Self:

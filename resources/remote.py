@@ -66,10 +66,14 @@ class Attempt:
 class Remote:
     """Carries remote work through for one worker process."""
 
-    def __init__(self, ledger: "Ledger", owner: Owner, clock: Clock) -> None:
+    def __init__(
+        self, ledger: "Ledger", owner: Owner, clock: Clock, *, retry_first: timedelta = timedelta(seconds=30)
+    ) -> None:
+        """``retry_first``: how long a step waits before it is tried again for the first time."""
         self._ledger = ledger
         self._owner = owner
         self._clock = clock
+        self.retry_first = retry_first
         self._begun: list[Attempt] = []
 
     def begin(
@@ -160,10 +164,22 @@ class Remote:
     def _cancel(self, attempt: Attempt) -> None:
         handle = attempt.record.handle or attempt.work.find(attempt.record.name, attempt.record.intent or {})
         record = self._still_ours(attempt)
+        state, evidence = WorkState.CANCELED, {"handle": handle, "detail": "canceled by a person"}
         if handle is not None:
-            attempt.work.cancel(handle)
-        evidence = {"handle": handle, "detail": "canceled by a person"}
-        attempt.record = self._ledger.finish(record, WorkState.CANCELED, evidence, self._clock.now())
+            ended = self._ended_already(attempt.work, handle)
+            if ended is None:
+                attempt.work.cancel(handle)
+            else:
+                state, evidence = TERMINAL[ended.state], _evidence(handle, ended)
+        attempt.record = self._ledger.finish(record, state, evidence, self._clock.now())
+
+    def _ended_already(self, work: RemoteWork, handle: str) -> RemoteStatus | None:
+        """How the work has ended by itself: what has succeeded must not be done again because of a late Terminate."""
+        try:
+            status = work.status(handle)
+        except (PlatformError, LookupError):
+            return None
+        return status if status.state in TERMINAL else None
 
     def _release(self, attempt: Attempt) -> None:
         if not (attempt.owned and attempt.record.in_flight):
@@ -322,7 +338,7 @@ class Remote:
             status = self._missing(attempt, error)
         pulse(attempt.record, status)
         if status.state in TERMINAL:
-            evidence = {"handle": handle, "detail": status.detail, **status.evidence}
+            evidence = _evidence(handle, status)
             attempt.record = self._ledger.finish(attempt.record, TERMINAL[status.state], evidence, self._clock.now())
             self._conclude(attempt)
         else:
@@ -367,3 +383,7 @@ class Remote:
         record = attempt.record
         done = record.state is WorkState.SUCCEEDED
         attempt.outcome = record if done else ends.why_not_done(attempt.work.describe(), record)
+
+
+def _evidence(handle: str, status: RemoteStatus) -> dict[str, Any]:
+    return {"handle": handle, "detail": status.detail, **status.evidence}

@@ -6,12 +6,14 @@ Does not: what the faults do (faults, globus), or routes of one service's own (e
 | route | what |
 |---|---|
 | GET, POST, DELETE /faults | HTTP faults that wait (faults.Fault) |
+| GET, POST, DELETE /traps | requests to be stopped at a moment (traps.Trap); what has been caught |
+| POST /traps/{id}/release | ``how``: go_on or drop; how a request that is held goes on |
 | GET, DELETE /requests | what was asked, oldest first; ``?match=`` is a shell pattern on ``METHOD /path`` |
 | GET, POST, DELETE /task_faults | faults of single files in tasks (globus.conditions.TaskFault) |
 | GET, PATCH /conditions | speed, delays, quotas, denied folders, collections down (globus.conditions.Conditions) |
 | GET, PATCH /clock | ``ahead_s``: how far the twin's time is ahead of the true one; it never goes back |
 | POST /tokens/expire | every Globus token ends now |
-| POST /reset | no faults, fresh conditions, an empty log; files, tasks, tokens and time stay |
+| POST /reset | no faults, no traps, fresh conditions, an empty log; files, tasks, tokens and time stay |
 | /superfacility/... | what superfacility.control offers |
 | /slurm_rest/... | what slurm_rest.control offers |
 """
@@ -32,6 +34,7 @@ from twin.clock import SettableClock
 from twin.faults import Fault, FaultInjector, request_document
 from twin.globus.auth import TokenIssuer
 from twin.globus.conditions import ConditionsBoard, TaskFault
+from twin.traps import Release, Trap
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Control:
 
     def reset(self) -> None:
         self.injector.clear()
+        self.injector.traps.clear()
         self.injector.clear_log()
         self.board.reset()
 
@@ -56,6 +60,10 @@ def create_app(control: Control, more: list[BaseRoute] | None = None) -> Starlet
         ("GET", "/faults", endpoints.faults),
         ("POST", "/faults", endpoints.add_fault),
         ("DELETE", "/faults", endpoints.clear_faults),
+        ("GET", "/traps", endpoints.traps),
+        ("POST", "/traps", endpoints.set_trap),
+        ("DELETE", "/traps", endpoints.clear_traps),
+        ("POST", "/traps/{id:int}/release", endpoints.release_trap),
         ("GET", "/requests", endpoints.requests),
         ("DELETE", "/requests", endpoints.clear_requests),
         ("GET", "/task_faults", endpoints.task_faults),
@@ -81,6 +89,14 @@ class Ahead(BaseModel):
     ahead_s: float = Field(ge=0)
 
 
+class Released(BaseModel):
+    """How a request that is held goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    how: Release = Release.GO_ON
+
+
 @dataclass(frozen=True)
 class _Endpoints:
     control: Control
@@ -95,6 +111,26 @@ class _Endpoints:
     async def clear_faults(self, request: Request) -> Response:
         self.control.injector.clear()
         return await self.faults(request)
+
+    async def traps(self, _: Request) -> Response:
+        return _list(trap.document() for trap in self.control.injector.traps.all())
+
+    async def set_trap(self, request: Request) -> Response:
+        trap = self.control.injector.traps.set(Trap.model_validate(await request.json()))
+        return JSONResponse(trap.document())
+
+    async def clear_traps(self, request: Request) -> Response:
+        self.control.injector.traps.clear()
+        return await self.traps(request)
+
+    async def release_trap(self, request: Request) -> Response:
+        wanted = Released.model_validate(await request.json())
+        try:
+            trap = self.control.injector.traps.get(request.path_params["id"])
+        except LookupError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        trap.release(wanted.how)
+        return JSONResponse(trap.document())
 
     async def requests(self, request: Request) -> Response:
         entries = self.control.injector.requests(request.query_params.get("match", "*"))

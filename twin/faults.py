@@ -1,7 +1,8 @@
 """Faults in the twin's HTTP: errors, delays, lost responses and closed connections, and the log of requests.
 
 Belongs here: what may go wrong between a client and any of the twin's services, and who asked for what, when.
-Does not: what goes wrong inside a task or a job (globus.tasks, scheduler), or the routes that set faults (control).
+Does not: what goes wrong inside a task or a job (globus.tasks, scheduler), requests that are held until somebody lets
+them go (traps), or the routes that set faults (control).
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from twin.traps import DroppedError, Traps, through
+
 Clock = Callable[[], datetime]
 
 LOG_LENGTH = 20_000
@@ -32,6 +35,8 @@ class Fault(BaseModel):
     match: str
     """Shell pattern on ``METHOD /path``, as in ``POST /transfer/v0.10/transfer`` or ``GET */ls``."""
     times: int = Field(default=1, ge=1)
+    skip: int = Field(default=0, ge=0)
+    """So many requests that match pass before it."""
     status: int | None = Field(default=None, ge=100, le=599)
     """Answer with this status; None leaves the service's own answer, for a fault that only delays."""
     headers: dict[str, str] = {}
@@ -63,17 +68,18 @@ class Request:
 
 
 class FaultInjector:
-    """The faults that wait for a request, and the log of requests. Safe to use from any thread."""
+    """The faults and the traps that wait for a request, and the log of requests. Safe to use from any thread."""
 
     def __init__(self, clock: Clock = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
+        self.traps = Traps()
         self._lock = threading.Lock()
-        self._faults: list[tuple[Fault, int]] = []
+        self._faults: list[Fault] = []
         self._log: deque[Request] = deque(maxlen=LOG_LENGTH)
 
     def add(self, fault: Fault) -> None:
         with self._lock:
-            self._faults.append((fault, fault.times))
+            self._faults.append(fault)
 
     def clear(self) -> None:
         """Forget every fault; the log stays."""
@@ -85,9 +91,9 @@ class FaultInjector:
             self._log.clear()
 
     def faults(self) -> list[Fault]:
-        """The faults that still wait, ``times`` being how often."""
+        """The faults that still wait, ``times`` and ``skip`` being how often."""
         with self._lock:
-            return [fault.model_copy(update={"times": left}) for fault, left in self._faults]
+            return list(self._faults)
 
     def requests(self, match: str = "*") -> list[Request]:
         """What arrived, oldest first, where ``METHOD /path`` matches the shell pattern."""
@@ -95,15 +101,19 @@ class FaultInjector:
             return [entry for entry in self._log if fnmatchcase(entry.request, match)]
 
     def take(self, request: str) -> Fault | None:
-        """The first fault that matches, used up by one."""
+        """The first fault that matches and lets no more pass, used up by one."""
         with self._lock:
-            for index, (fault, left) in enumerate(self._faults):
-                if fnmatchcase(request, fault.match):
-                    if left == 1:
-                        del self._faults[index]
-                    else:
-                        self._faults[index] = (fault, left - 1)
-                    return fault
+            for index, fault in enumerate(self._faults):
+                if not fnmatchcase(request, fault.match):
+                    continue
+                if fault.skip:
+                    self._faults[index] = fault.model_copy(update={"skip": fault.skip - 1})
+                    continue
+                if fault.times == 1:
+                    del self._faults[index]
+                else:
+                    self._faults[index] = fault.model_copy(update={"times": fault.times - 1})
+                return fault
         return None
 
     def record(self, request: str, status: int | None, *, fault: bool) -> None:
@@ -143,11 +153,20 @@ class FaultMiddleware:
                 note(message["status"])
             await send(message)
 
-        try:
+        async def served(scope: Scope, receive: Receive, send: Send) -> None:
             if fault is None:
-                await self._app(scope, receive, noting)
+                await self._app(scope, receive, send)
             else:
-                await self._fail(fault, scope, receive, noting, lambda: note(None))
+                await self._fail(fault, scope, receive, send, lambda: note(None))
+
+        try:
+            if traps := self._injector.traps.that_stop(request):
+                await through(traps, request, served, scope, receive, noting)
+            else:
+                await served(scope, receive, noting)
+        except DroppedError:
+            note(None)
+            await _close(scope, receive)
         finally:
             note(None)
 

@@ -97,11 +97,13 @@ def serve(
     port: int = 0,
     clock: SettableClock | None = None,
     environment: Mapping[str, str] = os.environ,
+    program: Path = Path(sys.executable),
 ) -> Iterator[Twin]:
     """Serve the world of a deployment's file until the context ends; port 0 takes a free one.
 
-    In the file ``${ALS_STATE}`` is ``state_dir`` and ``${ALS_TWIN_URL}`` is where the twin listens. Raises
-    ConfigurationError, NotInTheWorldError, TwinIsRunningError or PortTakenError.
+    In the file ``${ALS_STATE}`` is ``state_dir`` and ``${ALS_TWIN_URL}`` is where the twin listens. ``program`` is the
+    Python interpreter that stands for the image of the programs. Raises ConfigurationError, NotInTheWorldError,
+    TwinIsRunningError or PortTakenError.
     """
     state_dir = state_dir.resolve()
     clock = clock or SettableClock()
@@ -115,7 +117,7 @@ def serve(
         engine = Engine(Storage(world, board), board, clock, Journal(state_dir / "twin" / "globus.jsonl"))
         engine.start()
         stack.callback(engine.close)
-        nersc = create_nersc(world, clock)
+        nersc = create_nersc(world, clock, program)
         if nersc is not None:
             stack.callback(nersc.scheduler.close)
         compute = create_compute(world, clock)
@@ -141,7 +143,7 @@ def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str,
     return create_world(deployment, parse_beamline(beamline_file.read_text(), source=str(beamline_file)), state_dir)
 
 
-def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
+def create_nersc(world: World, clock: SettableClock, program: Path) -> Nersc | None:
     """NERSC as the world's deployment has it: its key, its folders, its jobs; None where there is none."""
     service = world.deployment.superfacility
     if service is None:
@@ -153,8 +155,8 @@ def create_nersc(world: World, clock: SettableClock) -> Nersc | None:
     scheduler = LocalScheduler(
         world.state_dir / "twin" / "scheduler",
         home=prefixes[0] / "global/homes/a/alsdev",
-        # The image of the programs is this very environment: no container is started in the twin.
-        images={str(facilities[name].program.image): Path(sys.executable) for name in names},
+        # The image of the programs is an interpreter of this machine: no container is started in the twin.
+        images={str(facilities[name].program.image): program for name in names},
         clock=clock,
     )
     api = Superfacility(scheduler, roots=prefixes, public_keys={SUPERFACILITY_CLIENT: public_key}, clock=clock)

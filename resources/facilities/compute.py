@@ -65,7 +65,7 @@ STATES: Mapping[str, JobState] = {
     "failed": JobState.FAILED,
 }
 """Every state of globus_compute_common.tasks.constants.TaskState, and what the service says before the first. A word
-that is not here counts as active: the deadline ends that."""
+that is not here is unknown: it is waited out for a while, and never taken for success."""
 
 
 class MarkedFiles(Files, Protocol):
@@ -135,7 +135,7 @@ class ComputeJobs:
                 return JobSeen(job_id, name, "gone", JobState.FAILED, words, started=marks.started, interrupted=True)
             return JobSeen(job_id, name, "running", JobState.ACTIVE, "running", started=marks.started)
         assert task is not None  # noqa: S101 - else it is taken
-        return JobSeen(job_id, name, task.status, STATES.get(task.status, JobState.ACTIVE), task.words)
+        return JobSeen(job_id, name, task.status, STATES.get(task.status, JobState.UNKNOWN), task.words)
 
     def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
         """Those that have begun: the service itself does not list tasks by name."""
@@ -302,8 +302,7 @@ class _Task:
 
     @property
     def words(self) -> str:
-        known = self.status in STATES
-        return self.status if known else f"{self.status} (a state that this program does not know: taken for active)"
+        return self.status if self.status in STATES else f"{self.status} (a state that this program does not know)"
 
     @property
     def return_code(self) -> int | None:

@@ -17,6 +17,8 @@ ALLOWED = {
     "twin": {"beamlines"},
 }
 """Beyond itself. `twin` may read what the world is from the same files; nothing may import `twin`."""
+TOOLS = {"benchmarks", "campaign"}
+"""They drive everything, as tests do, and are in no wheel."""
 COMPOSITION_ROOT = "als_assets/definitions.py"
 PURE = {"hypothesis", "pydantic", "yaml"}
 """What beamlines may use beside the standard library; hypothesis in its testing module alone."""
@@ -86,6 +88,13 @@ def test_nothing_that_runs_in_production_imports_the_twin() -> None:
     users = {
         file for room in ROOMS - {"twin"} for file in modules(room) if any(n.startswith("twin") for n in imports(file))
     }
+    assert users == set()
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_no_room_needs_a_tool(tool: str) -> None:
+    assert modules(tool)
+    users = {file for room in ROOMS for file in modules(room) if any(n.split(".")[0] == tool for n in imports(file))}
     assert users == set()
 
 

@@ -243,6 +243,28 @@ def test_a_worker_that_died_between_submit_and_answer_is_followed_without_a_seco
 
 
 def test_what_a_person_cancels_is_ended_at_the_service_and_in_the_ledger(bench: Bench) -> None:
+    bench.work.states = [ACTIVE]
+    bench.begin()
+    bench.remote.cancel_open()
+    assert bench.work.cancelled == ["job-1"]
+    assert bench.last.state is WorkState.CANCELED
+
+
+def test_what_has_succeeded_before_a_person_cancels_is_not_done_again(bench: Bench) -> None:
+    """Of the fault campaign: seed 1, ``nersc:terminate-during:file-listing:2``."""
+    bench.work.states = [DONE]
+    bench.begin()
+    bench.remote.cancel_open()
+    assert bench.work.cancelled == []
+    assert (bench.last.state, bench.last.evidence) == (
+        WorkState.SUCCEEDED,
+        {"handle": "job-1", "detail": "done", "files": 7},
+    )
+    assert bench.run().attempt == 1
+
+
+def test_what_cannot_be_asked_after_is_cancelled_all_the_same(bench: Bench) -> None:
+    bench.work.states = [outage()]
     bench.begin()
     bench.remote.cancel_open()
     assert bench.work.cancelled == ["job-1"]
@@ -271,7 +293,8 @@ def test_what_cannot_be_cancelled_is_let_go_and_the_rest_is_cancelled(bench: Ben
         def cancel(self, _handle: str) -> None:
             raise outage()
 
-    deaf = bench.remote.begin(Deaf(), replace(KEY, partition="deaf"), PATIENCE, intact=lambda _: True)
+    bench.work.states = [ACTIVE]
+    deaf = bench.remote.begin(Deaf(states=[ACTIVE]), replace(KEY, partition="deaf"), PATIENCE, intact=lambda _: True)
     bench.begin()
     with pytest.raises(ServiceUnavailableError):
         bench.remote.cancel_open()

@@ -106,6 +106,13 @@ def test_the_first_fault_that_matches_is_taken_and_used_up() -> None:
     assert [fault and fault.status for fault in taken] == [500, 501, None, 501, None]
 
 
+def test_a_fault_may_let_some_requests_pass_first() -> None:
+    injector = FaultInjector()
+    injector.add(Fault(match="GET *", status=500, skip=2))
+    taken = [injector.take(request) for request in ("GET /a", "POST /a", "GET /b", "GET /a", "GET /a")]
+    assert [fault and fault.status for fault in taken] == [None, None, None, 500, None]
+
+
 def test_the_time_of_the_twin_is_set_forward_and_never_back(own_globus: GlobusUser) -> None:
     own_globus.control("PATCH", "/clock", {"ahead_s": 3 * 86_400})
     own_globus.client.get_submission_id()
