@@ -1,6 +1,6 @@
 """The facility over the Slurm REST API: what a worker sees of it, from the submit to the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -45,12 +45,14 @@ class Worker:
     site: SlurmSite
     key: WorkKey
     heard: list[str] = field(default_factory=list)
+    act: Callable[[RemoteStatus], None] = lambda _: None
 
     def run(self, body: str) -> JobResult:
         return self.facility.run(replace(self.job, body=f"{body}\n"), self.key, self.pulse)
 
     def pulse(self, _: Record, status: RemoteStatus) -> None:
         self.heard.append(f"{status.state}: {status.detail}")
+        self.act(status)
 
     def records(self) -> list[JobRecord]:
         return [job for job in self.site.scheduler.jobs() if self.key.digest in job.request.name]
@@ -99,7 +101,11 @@ def test_a_node_that_fails_is_no_fault_of_the_job(worker):
 
 
 def test_a_job_that_no_table_shows_yet_is_waited_for(worker):
-    worker.site.scheduler.pace = Pace(lag_s=0.5)
+    def show(status: RemoteStatus) -> None:
+        if "not shown" in status.detail:
+            worker.site.scheduler.pace = Pace()
+
+    worker.site.scheduler.pace, worker.act = Pace(lag_s=3600), show
     assert worker.run("true").state == "COMPLETED"
     assert "queued: accepted, not shown by the service yet" in worker.heard
 
