@@ -1,6 +1,6 @@
 """The facility over the Slurm REST API: what a worker sees of it, from the submit to the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +12,8 @@ from resources.database import Database
 from resources.errors import WorkFailedError, WorkInterruptedError, WorkLostError
 from resources.facilities import JobResult
 from resources.facilities.batch import BatchFacility
-from resources.facilities.job import JobSpec
-from resources.facilities.service import Entry
+from resources.facilities.job import FileTooLargeError, JobSpec
+from resources.facilities.service import Entry, read_each
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Patience, Remote, RemoteStatus
@@ -34,6 +34,11 @@ class FilesOnDisk:
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         return Path(path).read_bytes()[:limit_bytes]
 
+    def read_all(
+        self, paths: Sequence[str], *, limit_bytes: int
+    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+        return read_each(self, paths, limit_bytes=limit_bytes)
+
 
 @dataclass
 class Worker:
@@ -45,12 +50,14 @@ class Worker:
     site: SlurmSite
     key: WorkKey
     heard: list[str] = field(default_factory=list)
+    act: Callable[[RemoteStatus], None] = lambda _: None
 
     def run(self, body: str) -> JobResult:
         return self.facility.run(replace(self.job, body=f"{body}\n"), self.key, self.pulse)
 
     def pulse(self, _: Record, status: RemoteStatus) -> None:
         self.heard.append(f"{status.state}: {status.detail}")
+        self.act(status)
 
     def records(self) -> list[JobRecord]:
         return [job for job in self.site.scheduler.jobs() if self.key.digest in job.request.name]
@@ -63,9 +70,7 @@ def worker(bench, tmp_path: Path) -> Iterator[Worker]:
     remote, gate = Remote(ledger, Owner.this_process("run-1"), clock), make_gate(database, clock)
     short, long = timedelta(seconds=0.05), timedelta(seconds=0.2)
     patience = Patience(first_poll=short, longest_poll=long, deadline=timedelta(minutes=1), appear=5 * long)
-    facility = BatchFacility(
-        "olcf", bench.client, FilesOnDisk(), remote, clock, gate, patience, bench.job.resources.logs
-    )
+    facility = BatchFacility("olcf", bench.client, FilesOnDisk(), remote, clock, gate, patience)
     yield Worker(facility, ledger, bench.job, bench.site, WorkKey("test", bench.name, "", ""))
     database.close()
 
@@ -99,7 +104,11 @@ def test_a_node_that_fails_is_no_fault_of_the_job(worker):
 
 
 def test_a_job_that_no_table_shows_yet_is_waited_for(worker):
-    worker.site.scheduler.pace = Pace(lag_s=0.5)
+    def show(status: RemoteStatus) -> None:
+        if "not shown" in status.detail:
+            worker.site.scheduler.pace = Pace()
+
+    worker.site.scheduler.pace, worker.act = Pace(lag_s=3600), show
     assert worker.run("true").state == "COMPLETED"
     assert "queued: accepted, not shown by the service yet" in worker.heard
 
