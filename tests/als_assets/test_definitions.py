@@ -52,7 +52,7 @@ def test_production_can_be_loaded_without_any_secret() -> None:
 def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.Definitions) -> None:
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     of_scans = {name for name, job in jobs.items() if job.partitions_def and job.partitions_def.name == "bl832_scans"}
-    assert of_scans == {"bl832_ingest", "bl832_nersc", "bl832_nersc_again"}
+    assert of_scans == {"bl832_ingest", "bl832_nersc", "bl832_nersc_again", "bl832_compare"}
     assert set(jobs) - of_scans == {"bl832_announce", "bl832_flight_check", "bl832_register"}
 
 

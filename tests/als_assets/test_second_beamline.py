@@ -44,6 +44,7 @@ def test_its_whole_graph_is_built_from_its_file(definitions: dg.Definitions) -> 
         ),
         *("bl901/shed/pole_tiff", "bl901/shed/pole_zarr", "bl901/shed/dunes_tiff", "bl901/shed/dunes_zarr"),
         *("bl901/pole/status", "bl901/dunes/status"),
+        "bl901/shed/comparison",
         *("bl901/desert/raw", "bl901/sand/raw", "bl901/sand/tiff", "bl901/sand/zarr"),
     }
 
@@ -51,7 +52,7 @@ def test_its_whole_graph_is_built_from_its_file(definitions: dg.Definitions) -> 
 def test_it_has_jobs_routers_and_partitions_of_its_own(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     branches = {"bl901_pole", "bl901_dunes", "bl901_pole_again", "bl901_dunes_again"}
-    assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register"} | branches
+    assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register", "bl901_compare"} | branches
     sensors = {sensor.name for sensor in definitions.sensors or []}
     assert sensors == {
         *("bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"),
