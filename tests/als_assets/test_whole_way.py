@@ -28,6 +28,7 @@ CHECKS = {
     "bl832/data832/nersc_tiff": {"files", "size", "checksum"},
     "bl832/data832/nersc_zarr": {"files", "size", "checksum", "readable"},
 }
+STATUS = "bl832/nersc/status"
 TRANSFERS = "POST /transfer/v0.10/transfer"
 JOB_SUBMITS = "POST /superfacility/compute/jobs/*"
 
@@ -38,7 +39,7 @@ def test_every_asset_of_the_scan_is_there(platform, done):
 
 def test_the_graph_has_these_assets_and_no_others(platform):
     graph = platform.definitions.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {ARRIVAL, *INGEST, *BRANCH}
+    assert {key.to_user_string() for key in graph.get_all_asset_keys()} == {ARRIVAL, *INGEST, *BRANCH, STATUS}
 
 
 def test_every_copy_has_its_checks_and_no_others(platform):
@@ -46,7 +47,7 @@ def test_every_copy_has_its_checks_and_no_others(platform):
     found: dict[str, set[str]] = {}
     for check in graph.asset_check_keys:
         found.setdefault(check.asset_key.to_user_string(), set()).add(check.name)
-    assert found == CHECKS
+    assert found == {**CHECKS, STATUS: {"credentials"}}
 
 
 def test_every_check_passed_for_this_scan(platform, done):
