@@ -28,6 +28,11 @@ class Arrived:
     """The facility that it was meant for, where that one handed it on."""
 
 
+def new_keys(items: Sequence[Arrived]) -> set[str]:
+    """The scans among them that are to be routed."""
+    return {item.key for item in items if item.arrival is Arrival.NEW}
+
+
 def old_enough(recorded: Sequence[Arrived], now: float, grace_s: float) -> list[Arrived]:
     """Those, in the order of the log, up to the first that is younger than ``grace_s``."""
     return [*takewhile(lambda item: now - item.recorded >= grace_s, recorded)]

@@ -31,7 +31,7 @@ from sensors.event_log import (
     read_arrivals,
     read_handed_on,
 )
-from sensors.follow_up import Arrived, old_enough, overlooked
+from sensors.follow_up import Arrived, new_keys, old_enough, overlooked
 from sensors.job import PartitionedJob
 from sensors.new_scans import TILES_TAG
 from sensors.routing import WAITING_AT_MOST, Position, Ready, RouterMemory, Routing, decide
@@ -91,10 +91,10 @@ def router_sensor(
             newest = arrivals.newest()
             memory = memory.at(Position(after=newest, settled=newest))
         here, arrived = _look(instance, arrivals, memory.arrivals, first, memory.waiting, now.timestamp())
-        in_hand = {*memory.waiting, *(item.key for item in arrived)}
+        in_hand = {*memory.waiting, *new_keys(arrived)}
         there, handed = _look(instance, handed_on, there, first, in_hand, now.timestamp())
         memory = memory.at(here).model_copy(update={"handed_on": there})
-        candidates = {*in_hand, *(item.key for item in handed)}
+        candidates = {*in_hand, *new_keys(handed)}
         ready = _ready(instance, gate, partitions, marks, first, candidates, beamline, now)
         routing = decide(beamline, facility, memory, [*arrived, *handed], ready, now.timestamp())
         _warn(context, routing, ready)
@@ -217,7 +217,7 @@ def _look(
         for item in old_enough(source.read(position.settled, _SETTLED_A_TICK), now, GRACE_S)
         if item.storage_id <= after
     ]
-    known = {*in_hand, *(item.key for item in read)}
+    known = {*in_hand, *new_keys(read)}
     begun = keys_begun(instance, first, {item.key for item in recorded} - known)
     decided = keys_decided(instance, first, {item.key for item in recorded} - known - begun)
     found, settled = overlooked(recorded, known | begun | decided.keys(), WAITING_AT_MOST - len(known))
