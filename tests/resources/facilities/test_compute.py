@@ -23,7 +23,8 @@ from resources.errors import (
 )
 from resources.facilities import JobSpec, Output
 from resources.facilities.batch import BatchFacility
-from resources.facilities.compute import BEAT, STATES, ComputeJobs
+from resources.facilities.compute import STATES, ComputeJobs
+from resources.facilities.marks import BEAT
 from resources.facilities.service import Health
 from resources.facilities.slurm import quote
 from resources.remote import JobState, RemoteStatus
