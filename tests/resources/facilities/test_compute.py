@@ -288,3 +288,66 @@ def test_every_state_of_the_installed_client_is_mapped() -> None:
 
 def test_a_job_shows_that_it_lives_more_often_than_its_silence_counts() -> None:
     assert timedelta(seconds=10) > BEAT
+
+
+@pytest.mark.parametrize("code", [78, 79, 124, 143])
+def test_a_job_may_end_with_any_code_of_its_own(alcf: Bench, code: int) -> None:
+    with pytest.raises(WorkFailedError, match=f"failed, exit code {code}"):
+        run(alcf, small(alcf, f"exit {code}"))
+
+
+def test_a_task_whose_job_could_not_begin_is_no_success(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    (logs(alcf) / name).write_text("in the way")
+    job_id = service.submit(counting(alcf), name)
+    eventually(lambda: alcf.twin.compute.task(job_id.partition("/")[0])["status"] == "success")
+    (logs(alcf) / name).unlink()
+    seen = service.job(job_id)
+    assert (seen.job_state, seen.exit_code) == (JobState.FAILED, 77)
+    assert "cannot use the folder of the logs" in seen.words
+    assert not count_in(alcf).exists()
+
+
+def test_a_job_that_begins_and_ends_between_two_looks_is_not_called_failed(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    job_id = service.submit(small(alcf), name)
+    eventually(lambda: alcf.twin.compute.task(job_id.partition("/")[0])["status"] == "success")
+    nothing = {"code": "NotFound", "message": "Path not found"}
+    alcf.twin.control.injector.add(Fault(match="GET /transfer/*/stat", status=404, body=nothing))
+    assert service.job(job_id).job_state is JobState.COMPLETED
+
+
+def test_a_job_that_its_allocation_takes_along_is_interrupted(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    job_id = service.submit(small(alcf, "echo $PPID; sleep 600"), name)
+    told = logs(alcf) / name / "out"
+    limiter = psutil.Process(int(eventually(lambda: told.exists() and told.read_text().strip())))
+    supervisor = limiter.parent()
+    assert supervisor is not None
+    supervisor.terminate()
+    eventually(lambda: service.job(job_id).job_state is JobState.FAILED)
+    seen = service.job(job_id)
+    assert seen.interrupted
+    assert "ended by a signal" in seen.words
+    assert not limiter.is_running()
+
+
+def test_what_a_job_leaves_running_ends_with_it(alcf: Bench) -> None:
+    run(alcf, small(alcf, "sleep 600 & echo $! >left"))
+    left = int((logs(alcf) / "left").read_text())
+    eventually(lambda: not psutil.pid_exists(left))
+
+
+def test_an_endpoint_that_the_service_does_not_know_is_unavailable_by_name(alcf: Bench) -> None:
+    service = jobs_of(alcf)
+    service._rules = service._rules.model_copy(update={"endpoint": str(uuid.UUID(int=7))})
+    state = service.state()
+    assert state.health is Health.UNAVAILABLE
+    assert "Endpoint 00000000-0000-0000-0000-000000000007 could not be resolved" in state.why
+
+
+@pytest.mark.parametrize("name", ["", "a/../b", "a'b", "A"])
+def test_a_name_that_no_folder_and_no_script_should_have_is_refused(alcf: Bench, name: str) -> None:
+    with pytest.raises(ValueError, match="is no job name"):
+        jobs_of(alcf).submit(small(alcf), name)
+    assert alcf.requests("POST /compute/*") == 0
