@@ -1,25 +1,14 @@
 """Jobs as tasks of Globus Compute, as ALCF runs them: submitted and asked after over REST, believed by what they leave.
 
 Belongs here: a task around a job, finding it again, and how it stands, from the service's word and from its own marks.
-Does not: what its end means (batch), or how files there are reached (globus_files).
-
-The service forgets results after a while, cannot cancel, and may not know a task of which it lost the answer. So a job
-keeps marks in the folder of the logs, under its name, and these decide (docs/decisions/0011-globus-compute.md):
-
-| mark | what |
-|---|---|
-| `<name>/` | the name is taken: a second execution does nothing |
-| `<name>/task.<uuid>` | by which task |
-| `<name>/alive` | touched every other second for as long as the job runs |
-| `<name>/out`, `<name>/err` | what it says |
-| `<name>/exit.<code>` | its end |
-| `<name>.stop/` | a folder that whoever cancels it has made: one is made at once, where a file would take a transfer |
+Does not: what the marks say (marks), what an end means (batch), or how files there are reached (globus_files).
 """
 
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,20 +17,18 @@ from beamlines.facilities import ComputeRules
 from resources.clock import Clock
 from resources.errors import CredentialsRefusedError, ServiceRefusedError
 from resources.facilities.job import JobSpec
+from resources.facilities.marks import BEAT, CLAIMED, NO_LOGS, SILENT, Marks
 from resources.facilities.service import Entry, FacilityState, Files, Health, JobSeen
 from resources.facilities.slurm import fill
-from resources.globus_session import GlobusSession, Login
-from resources.remote import JobState
+from resources.globus_session import GlobusSession, Login, NotFoundError
+from resources.remote import TERMINAL, JobState
 
 if TYPE_CHECKING:
     import globus_sdk
 
 TEMPLATE = Path(__file__).with_name("supervise.sh.template")
-NO_LOGS, CLAIMED, CANCELED, TIMED_OUT, TERMINATED = 77, 78, 79, 124, 143
-"""Exit codes: the folder of the logs cannot be used; another execution has the name; canceled; too long; a signal."""
-BEAT, SILENT = timedelta(seconds=2), timedelta(minutes=10)
-"""A job that has not touched its mark for so long is gone with its node. Clocks may differ by minutes."""
 _GRACE_S = 20
+_NAME = re.compile(r"[a-z0-9-]{1,128}")
 _WALL_TIME_SLACK_S = 120
 """The job's own limit comes first: the service's ends only the wait for it."""
 _GROUPS = uuid.UUID("4c5d0f5e-0832-4000-8000-000000000832")
@@ -61,6 +48,8 @@ STATES: Mapping[str, JobState] = {
     "action-provider-received": JobState.QUEUED,
     "action-provider-task-submitted": JobState.QUEUED,
     "action-provider-task-group-in-progress": JobState.ACTIVE,
+    "action-provider-task-group-completed": JobState.COMPLETED,
+    "action-provider-task-group-error": JobState.FAILED,
     "success": JobState.COMPLETED,
     "failed": JobState.FAILED,
 }
@@ -68,11 +57,14 @@ STATES: Mapping[str, JobState] = {
 that is not here is unknown: it is waited out for a while, and never taken for success."""
 
 
+_STOP = ".stop"
+
+
 class MarkedFiles(Files, Protocol):
     """Files at a facility where folders can be made."""
 
     def make_folder(self, path: str) -> None:
-        """Make one folder, at once; one that is there stays."""
+        """Make one folder, at once; one that is there stays. Raises NotFoundError where its parent is not there."""
 
 
 class ComputeJobs:
@@ -91,8 +83,10 @@ class ComputeJobs:
         )
 
     def submit(self, job: JobSpec, name: str) -> str:
-        limit_s = job.resources.time_limit.total_seconds()
-        function = self._ask("function", lambda c: c.v3.register_function(_function(limit_s)), "function_uuid")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no job name: 1 to 128 of a-z, 0-9 and '-'")
+        registration = _function(job.resources.time_limit.total_seconds())
+        function = self._ask("function", lambda c: c.v3.register_function(registration), "function_uuid")
         identifier = str(function["function_uuid"])
         document = {
             "tasks": {identifier: [_payload(self._script(job, name))]},
@@ -120,48 +114,52 @@ class ComputeJobs:
     def job(self, job_id: str) -> JobSeen:
         task_id, _, name = job_id.partition("/")
         marks = self._marks(name)
-        if marks.exit_code is not None:
-            return marks.ended(job_id, name)
-        task = self._task(task_id)
-        if task is None and not marks.taken:
-            raise LookupError(f"Globus Compute does not know task {task_id}, and it has not begun")
-        # Ended in the service's eyes, and without a mark: it has had no folder to work in, or never ran.
-        if task is not None and not marks.taken and (why := task.why_it_failed) is not None:
-            words = f"failed: {why}"
-            return JobSeen(job_id, name, task.status, JobState.FAILED, words, task.return_code)
         if marks.taken:
-            if self._clock.now() - marks.last_sign > SILENT:
-                words = f"gone: it has given no sign since {marks.last_sign:%Y-%m-%d %H:%M} UTC"
-                return JobSeen(job_id, name, "gone", JobState.FAILED, words, started=marks.started, interrupted=True)
-            return JobSeen(job_id, name, "running", JobState.ACTIVE, "running", started=marks.started)
-        assert task is not None  # noqa: S101 - else it is taken
-        return JobSeen(job_id, name, task.status, STATES.get(task.status, JobState.UNKNOWN), task.words)
+            return marks.seen(job_id, name, self._clock.now())
+        task = self._task(task_id)
+        if task is None or task.has_ended:
+            marks = self._marks(name)  # it may have begun, and ended, since they were looked at
+            if marks.taken:
+                return marks.seen(job_id, name, self._clock.now())
+        if task is None:
+            raise LookupError(f"Globus Compute does not know task {task_id}, and it has not begun")
+        return task.seen(job_id, name)
 
     def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
         """Those that have begun: the service itself does not list tasks by name."""
-        try:
-            entries = self._files.list(str(self._logs))
-        except FileNotFoundError:
-            return []
+        # A folder's own time is that of its last new entry: a job that runs for longer than its limit does not exist.
+        oldest = since - self._rules.resources.time_limit - SILENT
         names = [
             entry.name
-            for entry in entries
-            if entry.is_folder and entry.name.startswith(prefix) and not entry.name.endswith(".stop")
+            for entry in self._entries(str(self._logs))
+            if entry.is_folder
+            and entry.name.startswith(prefix)
+            and not entry.name.endswith(_STOP)
+            and (entry.modified is None or entry.modified >= oldest)
         ]
-        seen = [self.job(f"{self._marks(name).task or 'unknown'}/{name}") for name in sorted(names)]
+        found = ((name, self._marks(name)) for name in sorted(names))
+        seen = [marks.seen(f"{marks.task}/{name}", name, self._clock.now()) for name, marks in found if marks.task]
         return [job for job in seen if job.job_state is JobState.ACTIVE or (job.started or since) >= since]
 
     def cancel(self, job_id: str) -> None:
         name = job_id.partition("/")[2]
-        self._make_logs()
-        self._files.make_folder(f"{self._logs}/{name}.stop")
+        stop = f"{self._logs}/{name}{_STOP}"
+        try:
+            self._files.make_folder(stop)
+        except NotFoundError:
+            # Before the very first job has begun there is no folder for logs.
+            self._files.make_folder(str(self._logs))
+            self._files.make_folder(stop)
 
     def log_paths(self, job: JobSpec, seen: JobSeen) -> tuple[str, str]:
         return f"{job.resources.logs}/{seen.name}/out", f"{job.resources.logs}/{seen.name}/err"
 
     def state(self) -> FacilityState:
         endpoint = self._rules.endpoint
-        answer = self._ask("endpoint's status", lambda c: c.v2.get_endpoint_status(endpoint), "status")
+        try:
+            answer = self._ask("endpoint's status", lambda c: c.v2.get_endpoint_status(endpoint), "status")
+        except LookupError as error:
+            return FacilityState(Health.UNAVAILABLE, str(error))
         if answer["status"] == "online":
             return FacilityState(Health.ACTIVE)
         return FacilityState(Health.UNAVAILABLE, f"the endpoint {endpoint} is {answer['status']}")
@@ -177,8 +175,10 @@ class ComputeJobs:
     def _task_of_group(self, name: str) -> str | None:
         try:
             group = self._ask("task group", lambda c: c.v2.get_task_group(_group(name)), "tasks")
-        except LookupError:
-            return None
+        except CredentialsRefusedError:
+            raise
+        except (LookupError, ServiceRefusedError):
+            return None  # how the service refuses a group that it does not know is not documented
         tasks = [str(task["id"]) for task in group["tasks"]]
         return tasks[0] if tasks else None
 
@@ -198,18 +198,18 @@ class ComputeJobs:
 
     # -- what the job says ---------------------------------------------------------------------------------------
 
-    def _marks(self, name: str) -> "_Marks":
+    def _marks(self, name: str) -> Marks:
         try:
             entries = self._files.list(f"{self._logs}/{name}")
         except FileNotFoundError:
-            return _Marks((), taken=False)
-        return _Marks(tuple(entries), taken=True)
+            return Marks((), taken=False)
+        return Marks(tuple(entries), taken=True)
 
-    def _make_logs(self) -> None:
+    def _entries(self, folder: str) -> list[Entry]:
         try:
-            self._files.list(str(self._logs))
+            return self._files.list(folder)
         except FileNotFoundError:
-            self._files.make_folder(str(self._logs))
+            return []
 
     def _script(self, job: JobSpec, name: str) -> str:
         values = {
@@ -218,7 +218,6 @@ class ComputeJobs:
             "limit": f"{job.resources.time_limit.total_seconds():.0f}",
             "no_logs": str(NO_LOGS),
             "claimed": str(CLAIMED),
-            "canceled": str(CANCELED),
             "grace": str(_GRACE_S),
             "beat": f"{BEAT.total_seconds():.0f}",
         }
@@ -234,63 +233,6 @@ class _Clients:
 
 
 @dataclass(frozen=True)
-class _Marks:
-    """What lies in a job's folder."""
-
-    entries: tuple[Entry, ...]
-    taken: bool
-
-    @cached_property
-    def task(self) -> str | None:
-        return self._after("task.")
-
-    @cached_property
-    def exit_code(self) -> int | None:
-        code = self._after("exit.")
-        return int(code) if code and code.isdecimal() else None
-
-    @cached_property
-    def started(self) -> datetime | None:
-        return next((entry.modified for entry in self.entries if entry.name.startswith("task.")), None)
-
-    @cached_property
-    def last_sign(self) -> datetime:
-        """When anything was written there. Raises LookupError where nothing has been yet."""
-        times = [entry.modified for entry in self.entries if entry.modified is not None]
-        if not times:
-            raise LookupError("its folder is empty: it is about to begin")
-        return max(times)
-
-    def ended(self, job_id: str, name: str) -> JobSeen:
-        code = self.exit_code
-        ended = next((entry.modified for entry in self.entries if entry.name.startswith("exit.")), None)
-        state, words = _END.get(code or 0, (JobState.FAILED, f"failed, exit code {code}"))
-        return JobSeen(
-            job_id=job_id,
-            name=name,
-            state=words,
-            job_state=state,
-            words=words,
-            exit_code=code,
-            submitted=self.started,
-            started=self.started,
-            ended=ended,
-            interrupted=code == TERMINATED,
-        )
-
-    def _after(self, prefix: str) -> str | None:
-        return next((entry.name.removeprefix(prefix) for entry in self.entries if entry.name.startswith(prefix)), None)
-
-
-_END = {
-    0: (JobState.COMPLETED, "completed"),
-    CANCELED: (JobState.CANCELED, "canceled"),
-    TIMED_OUT: (JobState.FAILED, "failed, it ran longer than it may"),
-    TERMINATED: (JobState.FAILED, "failed, it was ended by a signal: its node or its allocation went away"),
-}
-
-
-@dataclass(frozen=True)
 class _Task:
     """A task's document."""
 
@@ -301,26 +243,34 @@ class _Task:
         return str(self.document["status"]).lower()
 
     @property
-    def words(self) -> str:
-        return self.status if self.status in STATES else f"{self.status} (a state that this program does not know)"
+    def has_ended(self) -> bool:
+        return STATES.get(self.status) in TERMINAL or "exception" in self.document
+
+    def seen(self, job_id: str, name: str) -> JobSeen:
+        """How it stands by the service alone: its job has left no mark, so one that has ended has not ended well."""
+        if self.has_ended:
+            words = f"failed: {self._why}"
+            return JobSeen(job_id, name, self.status, JobState.FAILED, words, self._return_code)
+        if self.status in STATES:
+            return JobSeen(job_id, name, self.status, STATES[self.status], self.status)
+        words = f"{self.status} (a state that this program does not know)"
+        return JobSeen(job_id, name, self.status, JobState.UNKNOWN, words)
 
     @property
-    def return_code(self) -> int | None:
+    def _return_code(self) -> int | None:
         code = self._result.get("returncode")
         return code if isinstance(code, int) else None
 
     @property
-    def why_it_failed(self) -> str | None:
-        """None where it has not ended, or another execution of its name is at work."""
+    def _why(self) -> str:
         if "exception" in self.document:
             return _last_line(str(self.document["exception"]))
         if self.status == "failed":
             return str(self.document.get("reason") or "the service does not say why")
-        if self.status != "success" or self.return_code == CLAIMED:
-            return None
-        if self.return_code == NO_LOGS:
-            return "it cannot use the folder of the logs"
-        return f"it ended with exit code {self.return_code}, and has left no mark: {_last_line(self._stderr)}"
+        if self._return_code == NO_LOGS:
+            return f"it cannot use the folder of the logs: {_last_line(self._stderr)}"
+        said = f"it ended with exit code {self._return_code}" if self._result else "its result is gone"
+        return f"{said}, and it has left no mark: {_last_line(self._stderr)}"
 
     @property
     def _stderr(self) -> str:

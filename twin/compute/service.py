@@ -58,8 +58,9 @@ class Compute:
         """End every task's processes."""
         self._stop.set()
         self._thread.join()
-        for task_id in self._tasks:
-            kill(self._home(task_id))
+        for task in self._tasks.values():
+            if task["status"] == "running":
+                kill(self._home(task["task_id"]))
 
     # -- what clients ask ----------------------------------------------------------------------------------------
 
@@ -195,9 +196,12 @@ class Compute:
     def _look_at(self, task: dict[str, Any], fault: ComputeFault | None) -> None:
         home = self._home(task["task_id"])
         ran = self._clock() - datetime.fromisoformat(task["began"])
+        if "lost" in task:
+            return
         if fault is not None and fault.kind == "lose_node" and ran >= timedelta(seconds=fault.after_s):
             kill(home)
-            return  # and nobody tells the service
+            task["lost"] = True  # and nobody tells the service
+            return
         result = result_of(home)
         if result is not None:
             kept = {} if fault is not None and fault.kind == "abandon" else result

@@ -1,5 +1,7 @@
 """Jobs at ALCF, through Globus Compute's own clients over real HTTP: submitted, found again, ended, believed."""
 
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +25,8 @@ from resources.errors import (
 )
 from resources.facilities import JobSpec, Output
 from resources.facilities.batch import BatchFacility
-from resources.facilities.compute import BEAT, STATES, ComputeJobs
+from resources.facilities.compute import STATES, ComputeJobs
+from resources.facilities.marks import BEAT, SILENT
 from resources.facilities.service import Health
 from resources.facilities.slurm import quote
 from resources.remote import JobState, RemoteStatus
@@ -157,11 +160,20 @@ def test_where_the_service_knows_no_groups_a_lost_task_is_found_by_its_mark_or_i
     assert count_in(alcf).read_text() == "once\n"
 
 
+def test_a_look_up_that_is_refused_tells_nothing_and_the_job_runs_once(alcf: Bench) -> None:
+    injector = alcf.twin.control.injector
+    injector.add(Fault(match=SUBMIT, drop=True, after=True))
+    injector.add(Fault(match="GET /compute/v2/taskgroup/*", status=403, body={"reason": "no access"}, times=1000))
+    assert run(alcf, counting(alcf, "sleep 1")).exit_code == 0
+    assert count_in(alcf).read_text() == "once\n"
+
+
 def test_a_second_task_of_the_same_name_does_nothing_and_ends_as_the_first_one_does(alcf: Bench) -> None:
     service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
     spec = counting(alcf, "sleep 2; exit 5")
     first, second = (service.submit(spec, name) for _ in range(2))
-    eventually(lambda: alcf.twin.compute.task(first.partition("/")[0])["status"] == "success")
+    # Whichever the endpoint begins first takes the name.
+    eventually(lambda: service.job(first).job_state is JobState.FAILED)
     assert [service.job(job_id).exit_code for job_id in (first, second)] == [5, 5]
     assert count_in(alcf).read_text() == "once\n"
 
@@ -194,7 +206,14 @@ def test_a_task_that_the_endpoint_cannot_run_is_told_in_its_words(alcf: Bench) -
 
 
 def test_a_job_whose_node_is_lost_is_interrupted_and_may_be_tried_again(alcf: Bench) -> None:
+    def wait_long(record: Record, status: RemoteStatus) -> None:
+        if tasks(alcf)[0].get("lost"):
+            long_ago = time.time() - SILENT.total_seconds() - 60
+            for mark in (logs(alcf) / record.name).iterdir():
+                os.utime(mark, (long_ago, long_ago))
+
     alcf.twin.compute.inject(ComputeFault(kind="lose_node", match=key(alcf).digest, after_s=1))
+    alcf.pulses.act = wait_long
     with pytest.raises(WorkInterruptedError, match="gone: it has given no sign since"):
         run(alcf, small(alcf, "sleep 600"))
 
@@ -287,3 +306,66 @@ def test_every_state_of_the_installed_client_is_mapped() -> None:
 
 def test_a_job_shows_that_it_lives_more_often_than_its_silence_counts() -> None:
     assert timedelta(seconds=10) > BEAT
+
+
+@pytest.mark.parametrize("code", [78, 79, 124, 143])
+def test_a_job_may_end_with_any_code_of_its_own(alcf: Bench, code: int) -> None:
+    with pytest.raises(WorkFailedError, match=f"failed, exit code {code}"):
+        run(alcf, small(alcf, f"exit {code}"))
+
+
+def test_a_task_whose_job_could_not_begin_is_no_success(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    (logs(alcf) / name).write_text("in the way")
+    job_id = service.submit(counting(alcf), name)
+    eventually(lambda: alcf.twin.compute.task(job_id.partition("/")[0])["status"] == "success")
+    (logs(alcf) / name).unlink()
+    seen = service.job(job_id)
+    assert (seen.job_state, seen.exit_code) == (JobState.FAILED, 77)
+    assert "cannot use the folder of the logs" in seen.words
+    assert not count_in(alcf).exists()
+
+
+def test_a_job_that_begins_and_ends_between_two_looks_is_not_called_failed(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    job_id = service.submit(small(alcf), name)
+    eventually(lambda: alcf.twin.compute.task(job_id.partition("/")[0])["status"] == "success")
+    nothing = {"code": "NotFound", "message": "Path not found"}
+    alcf.twin.control.injector.add(Fault(match="GET /transfer/*/stat", status=404, body=nothing))
+    assert service.job(job_id).job_state is JobState.COMPLETED
+
+
+def test_a_job_that_its_allocation_takes_along_is_interrupted(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    job_id = service.submit(small(alcf, "echo $PPID; sleep 600"), name)
+    told = logs(alcf) / name / "out"
+    limiter = psutil.Process(int(eventually(lambda: told.exists() and told.read_text().strip())))
+    supervisor = limiter.parent()
+    assert supervisor is not None
+    supervisor.terminate()
+    eventually(lambda: service.job(job_id).job_state is JobState.FAILED)
+    seen = service.job(job_id)
+    assert seen.interrupted
+    assert "ended by a signal" in seen.words
+    assert not limiter.is_running()
+
+
+def test_what_a_job_leaves_running_ends_with_it(alcf: Bench) -> None:
+    run(alcf, small(alcf, "sleep 600 & echo $! >left"))
+    left = int((logs(alcf) / "left").read_text())
+    eventually(lambda: not psutil.pid_exists(left))
+
+
+def test_an_endpoint_that_the_service_does_not_know_is_unavailable_by_name(alcf: Bench) -> None:
+    service = jobs_of(alcf)
+    service._rules = service._rules.model_copy(update={"endpoint": str(uuid.UUID(int=7))})
+    state = service.state()
+    assert state.health is Health.UNAVAILABLE
+    assert "Endpoint 00000000-0000-0000-0000-000000000007 could not be resolved" in state.why
+
+
+@pytest.mark.parametrize("name", ["", "a/../b", "a'b", "A"])
+def test_a_name_that_no_folder_and_no_script_should_have_is_refused(alcf: Bench, name: str) -> None:
+    with pytest.raises(ValueError, match="is no job name"):
+        jobs_of(alcf).submit(small(alcf), name)
+    assert alcf.requests("POST /compute/*") == 0
