@@ -164,8 +164,8 @@ def _remembered(
         return RouterMemory(started=started).at(_just_before(arrivals, now)), _just_before(handed_on, now)
     switched = context.is_first_tick_since_sensor_start
     if memory is None:
-        # Whether it was off then is forgotten too: what is undecided of the time before it was started last is not sent by
-        # itself any more, or a lost cursor would let everything through that was skipped.
+        # Whether it was off then is forgotten too: what is undecided of the time before it was started last is not sent
+        # by itself any more, or a lost cursor would let everything through that was skipped.
         off = () if started is None else ((0.0, started),)
         memory = RouterMemory(handed_on=_looking_back(handed_on, now), off=off).at(_looking_back(arrivals, now))
     elif memory.started is not None:

@@ -98,12 +98,8 @@ def _makes(run: dg.DagsterRun, branch: BranchJob) -> bool:
 def _handed_to(instance: dg.DagsterInstance, graph: Graph, facility: str, keys: Collection[str]) -> set[str]:
     """Those that another branch has handed on to this one."""
     others = [branch.first for name, branch in graph.branches.items() if name != facility]
-    return {
-        key
-        for first in others
-        for key, said in _said(instance, first, keys).items()
-        if said.get("handed_to") == facility
-    }
+    decisions = [_said(instance, first, keys) for first in others]
+    return {key for decided in decisions for key, said in decided.items() if said.get("handed_to") == facility}
 
 
 def _reasons(instance: dg.DagsterInstance, first: dg.AssetKey, keys: Collection[str]) -> dict[str, str]:
