@@ -11,6 +11,7 @@ import dagster as dg
 
 from als_assets.bindings import bindings
 from als_assets.facility_status import credentials_checks
+from als_assets.operations.prune import prune_job
 from als_assets.registry import build_graph
 from als_assets.worker import recording_executor
 from resources.facilities.factory import credentials_files
@@ -18,6 +19,7 @@ from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
+from sensors.pruning import pruning_schedule
 from sensors.reconciler import reconciler_sensor
 from sensors.routers import Landmarks, router_sensor
 
@@ -29,17 +31,18 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     firsts = {name: branch.first for name, branch in built.branches.items()}
     marks = Landmarks(built.arrival, built.ingested, firsts, built.statuses)
     routers = [router_sensor(beamline, timing, name, branch.job, marks) for name, branch in built.branches.items()]
+    prune = prune_job(beamline)
     return dg.Definitions(
         assets=built.assets,
         asset_checks=credentials_checks(beamline, credentials),
-        jobs=built.jobs,
+        jobs=[*built.jobs, prune],
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
             facility_status_sensor(beamline, timing, built.statuses, credentials),
             reconciler_sensor(beamline),
         ],
-        schedules=flight_check_schedules(beamline, built.flight_check),
+        schedules=[*flight_check_schedules(beamline, built.flight_check), pruning_schedule(prune)],
         resources={**bindings(settings), **overrides},
         executor=recording_executor(settings.deployment),
     )

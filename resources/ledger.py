@@ -132,6 +132,39 @@ class Ledger:
         with self.database.engine.begin() as connection:
             return connection.execute(statement).rowcount
 
+    # -- forgetting ----------------------------------------------------------------------------------------------
+
+    def prune(self, *, before: datetime, checks_before: datetime, seen_from: Owner, now: datetime) -> int:
+        """Delete old rows that no guard asks for any more; how many.
+
+        A guard needs what succeeded (the same is not made twice, other settings are refused), what was superseded, the
+        newest attempt of each key (the next one takes the next number: a name is never given twice), and any attempt
+        since the last success (it may have left remains of our own). So of those that failed or were canceled before
+        ``before`` only those go after which the same work succeeded. Checks of the platform itself have keys of their
+        own, once: all of theirs go before ``checks_before``, also what a dead worker has left in flight.
+        """
+        later = remote_work.alias()
+        succeeded_since = (
+            sa.select(later.c.key)
+            .where(
+                later.c.key == remote_work.c.key,
+                later.c.attempt > remote_work.c.attempt,
+                later.c.state == WorkState.SUCCEEDED,
+            )
+            .exists()
+        )
+        gone = (WorkState.FAILED, WorkState.CANCELED)
+        old = sa.and_(remote_work.c.state.in_(gone), remote_work.c.updated < before, succeeded_since)
+        checks = sa.and_(_IS_CHECK, remote_work.c.updated < checks_before)
+        ended = sa.and_(checks, remote_work.c.state.not_in(IN_FLIGHT))
+        with self.database.engine.begin() as connection:
+            count = connection.execute(sa.delete(remote_work).where(sa.or_(old, ended))).rowcount
+        for record in self._select(checks, remote_work.c.state.in_(IN_FLIGHT)):
+            if record.owner.is_dead(seen_from=seen_from, heartbeat=record.heartbeat, now=now):
+                with self.database.engine.begin() as connection:
+                    count += connection.execute(sa.delete(remote_work).where(*_is_still(record))).rowcount
+        return count
+
     # -- reading -------------------------------------------------------------------------------------------------
 
     def get(self, key: str, attempt: int) -> Record:
@@ -215,16 +248,7 @@ class Ledger:
         return self.get(record.key, record.attempt)
 
     def _update(self, record: Record, now: datetime, **values: Any) -> bool:
-        statement = (
-            sa.update(remote_work)
-            .where(
-                remote_work.c.key == record.key,
-                remote_work.c.attempt == record.attempt,
-                remote_work.c.epoch == record.epoch,
-                remote_work.c.state.in_(IN_FLIGHT),
-            )
-            .values(updated=now, **values)
-        )
+        statement = sa.update(remote_work).where(*_is_still(record)).values(updated=now, **values)
         with _named_errors(), self.database.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
@@ -240,6 +264,20 @@ def _named_errors() -> Iterator[None]:
             meaning="its database is down, busy or cannot be reached; remote work goes on, and is recorded later",
             remedy="nothing where it comes back by itself; else look at the database that the deployment's file names",
         ) from error
+
+
+_IS_CHECK = sa.or_(*(remote_work.c.asset.contains(f"/{word}#", autoescape=True) for word in ("flight_check", "doctor")))
+"""Of als_assets.operations: what the flight check and the doctor let go the way of a scan, and remove."""
+
+
+def _is_still(record: Record) -> tuple[sa.ColumnElement[bool], ...]:
+    """In flight, and in the same hands as when it was read."""
+    return (
+        remote_work.c.key == record.key,
+        remote_work.c.attempt == record.attempt,
+        remote_work.c.epoch == record.epoch,
+        remote_work.c.state.in_(IN_FLIGHT),
+    )
 
 
 def _of_scan(scan: str) -> sa.ColumnElement[bool]:

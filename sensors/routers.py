@@ -164,7 +164,10 @@ def _remembered(
         return RouterMemory(started=started).at(_just_before(arrivals, now)), _just_before(handed_on, now)
     switched = context.is_first_tick_since_sensor_start
     if memory is None:
-        memory = RouterMemory(handed_on=_looking_back(handed_on, now)).at(_looking_back(arrivals, now))
+        # Whether it was off then is forgotten too: what is undecided of the time before it was started last is not sent
+        # by itself any more, or a lost cursor would let everything through that was skipped.
+        off = () if started is None else ((0.0, started),)
+        memory = RouterMemory(handed_on=_looking_back(handed_on, now), off=off).at(_looking_back(arrivals, now))
     elif memory.started is not None:
         # Not only where Dagster calls it the first tick: the first may have failed, and then the next is not.
         switched = started != memory.started

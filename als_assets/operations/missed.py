@@ -24,7 +24,7 @@ _PAGE = 1_000
 _OBSERVATIONS_A_SCAN = 4
 NOTHING_RECORDED = "nothing-recorded-yet"
 """While the router is off, or before its next look; or a run failed before the first copy was made."""
-ELSEWHERE = frozenset({Reason.NOT_PREFERRED})
+ELSEWHERE = frozenset({Reason.NOT_PREFERRED, Reason.HANDED_ON})
 """Reasons that send a scan to another facility: this branch has missed nothing."""
 
 
@@ -58,9 +58,11 @@ def taken_by(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph, fac
     under_way = _under_way(instance, branch)
     left = [key for key in arrived if key not in entered and key not in under_way]
     reasons = _reasons(instance, branch.first, left)
-    usual = Reason.NOT_PREFERRED if facility != beamline.preference[0] else NOTHING_RECORDED
+    first = facility == beamline.preference[0]
+    to_come = {*left} if first else _handed_to(instance, graph, facility, left)
     taken = Taken(arrived=len(arrived), entered=sum(key in entered for key in arrived))
-    taken.missed = {key: reason for key in left if (reason := reasons.get(key, usual)) not in ELSEWHERE}
+    said = {key: reasons.get(key, NOTHING_RECORDED if key in to_come else Reason.NOT_PREFERRED) for key in left}
+    taken.missed = {key: str(reason) for key, reason in said.items() if reason not in ELSEWHERE}
     taken.elsewhere = len(left) - len(taken.missed)
     taken.under_way = len(arrived) - taken.entered - len(left)
     return taken
@@ -93,9 +95,21 @@ def _makes(run: dg.DagsterRun, branch: BranchJob) -> bool:
     return run.job_name == branch.job.name
 
 
+def _handed_to(instance: dg.DagsterInstance, graph: Graph, facility: str, keys: Collection[str]) -> set[str]:
+    """Those that another branch has handed on to this one."""
+    others = [branch.first for name, branch in graph.branches.items() if name != facility]
+    decisions = [_said(instance, first, keys) for first in others]
+    return {key for decided in decisions for key, said in decided.items() if said.get("handed_to") == facility}
+
+
 def _reasons(instance: dg.DagsterInstance, first: dg.AssetKey, keys: Collection[str]) -> dict[str, str]:
     """The newest reason that is recorded on the branch's first asset, for those that have one."""
-    found: dict[str, str] = {}
+    return {key: said["reason"] for key, said in _said(instance, first, keys).items()}
+
+
+def _said(instance: dg.DagsterInstance, first: dg.AssetKey, keys: Collection[str]) -> dict[str, dict[str, str]]:
+    """The newest decision that is recorded on an asset, for those that have one."""
+    found: dict[str, dict[str, str]] = {}
     ordered = sorted(keys)
     for start in range(0, len(ordered), _PAGE):
         some = ordered[start : start + _PAGE]
@@ -103,7 +117,8 @@ def _reasons(instance: dg.DagsterInstance, first: dg.AssetKey, keys: Collection[
         for record in instance.fetch_observations(wanted, limit=_OBSERVATIONS_A_SCAN * len(some)).records:
             event = record.asset_observation
             if event is not None and "reason" in event.metadata:
-                found.setdefault(str(record.partition_key), str(event.metadata["reason"].value))
+                said = {name: str(value.value) for name, value in event.metadata.items()}
+                found.setdefault(str(record.partition_key), said)
     return found
 
 

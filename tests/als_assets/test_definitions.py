@@ -52,8 +52,32 @@ def test_production_can_be_loaded_without_any_secret() -> None:
 def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.Definitions) -> None:
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     of_scans = {name for name, job in jobs.items() if job.partitions_def and job.partitions_def.name == "bl832_scans"}
-    assert of_scans == {"bl832_ingest", "bl832_nersc", "bl832_nersc_again", "bl832_compare"}
-    assert set(jobs) - of_scans == {"bl832_announce", "bl832_flight_check", "bl832_register"}
+    branches = {f"bl832_{name}{again}" for name in ("nersc", "alcf", "olcf", "local") for again in ("", "_again")}
+    assert of_scans == {"bl832_ingest", "bl832_compare", *branches}
+    assert set(jobs) - of_scans == {"bl832_announce", "bl832_flight_check", "bl832_prune", "bl832_register"}
+
+
+def test_every_job_records_its_worker_first(definitions: dg.Definitions) -> None:
+    jobs = definitions.resolve_all_job_defs()
+    makers = {job.executor_def.executor_creation_fn.__module__ for job in jobs if job.executor_def.executor_creation_fn}
+    assert makers == {"als_assets.worker"}
+
+
+def test_what_is_transferred_and_what_is_a_job_is_limited_by_its_pool(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    of_pool: dict[str, set[str]] = {}
+    for key in graph.materializable_asset_keys:
+        for pool in graph.get(key).pools or ():
+            of_pool.setdefault(pool, set()).add("/".join(key.path[1:]))
+    assert of_pool["nersc_jobs"] == {"pscratch/raw", "pscratch/tiff", "pscratch/zarr"}
+    assert of_pool["globus_transfer"] >= {
+        "data832/raw",
+        "nersc/raw",
+        "nersc/tiff",
+        "nersc/zarr",
+        "data832/nersc_tiff",
+        "data832/nersc_zarr",
+    }
 
 
 def test_every_asset_is_described_and_grouped_by_its_place(definitions: dg.Definitions) -> None:

@@ -163,9 +163,9 @@ def test_only_files_that_are_named_as_its_own_are_deleted_as_test_files(platform
 
 
 def test_it_runs_every_twelve_hours_of_the_beamlines_day(platform: Platform) -> None:
-    (schedule,) = platform.definitions.schedules or []
+    schedules = platform.definitions.schedules or []
+    [schedule] = [one for one in schedules if getattr(one, "job_name", "") == "bl832_flight_check"]
     assert isinstance(schedule, dg.ScheduleDefinition)
-    assert schedule.job_name == "bl832_flight_check"
     began = datetime(2026, 7, 1, tzinfo=UTC)
     times = schedule_execution_time_iterator(began.timestamp(), schedule.cron_schedule, schedule.execution_timezone)
     assert [next(times).astimezone(UTC).hour for _ in range(3)] == [7, 19, 7]

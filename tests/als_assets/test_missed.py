@@ -123,8 +123,19 @@ def test_what_a_run_has_failed_to_bring_there_is_missed(log: Log) -> None:
 
 def test_what_another_facility_was_to_take_is_not_missed(log: Log) -> None:
     log.arrive("a/a.h5", "a/b.h5")
-    log.decided("a/a.h5", Reason.NOT_PREFERRED)
+    log.decided("a/a.h5", Reason.HANDED_ON)
     assert (log.taken().elsewhere, list(log.taken().missed)) == (1, ["a/b"])
+
+
+def test_another_facility_has_missed_only_what_was_handed_on_to_it(log: Log) -> None:
+    log.arrive("a/handed.h5", "a/not.h5")
+    decision = Decision.no(Reason.HANDED_ON, "an outage")
+    event = decision_record(FIRST, ScanId("a/handed.h5").key, "nersc", decision)
+    handed = event._replace(metadata={**event.metadata, "handed_to": dg.MetadataValue.text("alcf")})
+    log.instance.report_runless_asset_event(handed)
+    since = NOW - timedelta(days=30)
+    taken = taken_by(log.instance, log.beamline, graph.build(log.beamline), "alcf", since)
+    assert (taken.missed, taken.elsewhere) == ({"a/handed": NOTHING_RECORDED}, 1)
 
 
 def test_a_name_of_any_kind_is_counted_and_a_partition_that_is_no_scan_is_not(log: Log) -> None:
@@ -138,8 +149,8 @@ def test_a_name_of_any_kind_is_counted_and_a_partition_that_is_no_scan_is_not(lo
 
 
 def test_a_branch_that_is_not_there_is_refused(log: Log) -> None:
-    with pytest.raises(ValueError, match="there is no branch 'olcf'; there are nersc"):
-        taken_by(log.instance, log.beamline, graph.build(log.beamline), "olcf", NOW)
+    with pytest.raises(ValueError, match="there is no branch 'nosuch'; there are .*nersc"):
+        taken_by(log.instance, log.beamline, graph.build(log.beamline), "nosuch", NOW)
 
 
 def test_what_was_missed_and_is_on_site_is_what_a_backfill_of_it_sends(log: Log) -> None:

@@ -9,6 +9,7 @@ from typer.testing import Result
 
 from als.stack import Stack
 from beamlines.scans import ScanId
+from resources.clock import SystemClock
 from tests.end_to_end.conftest import SMALL
 from tests.end_to_end.test_decisions import eventually, made
 
@@ -58,4 +59,32 @@ def test_a_branch_is_switched_off_shown_switched_on_and_what_it_missed_is_backfi
 
 def test_what_cannot_be_switched_is_refused_with_what_there_is(als: Command) -> None:
     refused = als("branches", "--nesrc", "off")
-    assert "there are --files, --nersc" in str(refused.exception)
+    assert "called '--nesrc'" in str(refused.exception)
+    assert "--files" in str(refused.exception)
+
+
+def test_nothing_of_ours_that_goes_on_elsewhere_is_an_orphan(als: Command) -> None:
+    shown = als("remote", "list")
+    assert shown.exit_code == 0, shown.output
+    assert "0 of them orphans" in shown.stdout
+    assert "nothing is to be cancelled" in als("remote", "cancel", "--orphans").stdout
+    assert "nothing of ours is called 'nosuch'" in str(als("remote", "cancel", "nosuch").exception)
+    assert "name what is to be cancelled" in str(als("remote", "cancel").exception)
+
+
+def test_a_pool_of_nobody_pauses_and_fails_nothing(
+    measure: Callable[..., ScanId], als: Command, instance: dg.DagsterInstance
+) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("globus_transfer", 0)
+    try:
+        scan = measure(*SMALL, "--text", "paused")
+        assert als("new-scan", f"/global/raw/{scan.path}").exit_code == 0
+        tags = {"dagster/partition": scan.key}
+        [run] = eventually(lambda: instance.get_runs(dg.RunsFilter(job_name="bl832_ingest", tags=tags)))  # type: ignore[misc,attr-defined]
+        SystemClock().sleep(10)  # the queue is looked at every second
+        [run] = instance.get_runs(dg.RunsFilter(run_ids=[run.run_id]))
+        assert run.status is dg.DagsterRunStatus.QUEUED
+    finally:
+        storage.delete_concurrency_limit("globus_transfer")
+    assert eventually(lambda: made(instance, "data832/raw", scan.key))

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from resources.database import Database
 from resources.errors import EpochLostError, OtherInputError, OtherSettingsError
 from resources.ledger import Ledger
-from resources.owner import SILENT_AFTER, Owner
+from resources.owner import SILENT_AFTER, Owner, _started
 from resources.work import AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -264,6 +264,92 @@ def test_a_heartbeat_keeps_work_on_another_machine_from_being_taken(ledger: Ledg
 
 def test_a_zombie_is_dead() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        zombie = replace(ME, pid=child.pid, started=psutil.Process(child.pid).create_time(), run_id="zombie")
+        zombie = replace(ME, pid=child.pid, started=_started(psutil.Process(child.pid)), run_id="zombie")
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert zombie.is_dead(seen_from=ME, heartbeat=NOW, now=NOW)
+
+
+# -- what is forgotten -------------------------------------------------------------------------------------------
+
+LATER = NOW + timedelta(days=1)
+CHECK = WorkKey("bl832/flight_check#a to b", "file", "", "file")
+GUARDED = (WorkState.SUCCEEDED, WorkState.SUPERSEDED, WorkState.FAILED, WorkState.CANCELED)
+
+
+def pruned(ledger: Ledger, before: datetime = LATER) -> int:
+    return ledger.prune(before=before, checks_before=before, seen_from=ME, now=LATER)
+
+
+def attempted(ledger: Ledger, *states: WorkState, key: WorkKey = KEY) -> None:
+    """One attempt after the other, and how each has ended."""
+    for number, state in enumerate(states):
+        now = NOW + timedelta(seconds=number)
+        claim = ledger.claim(key, ME, now, redo=True)
+        assert isinstance(claim, Claimed)
+        ledger.finish(claim.record, state, {}, now)
+
+
+def kept(ledger: Ledger, key: WorkKey = KEY) -> list[int]:
+    return [record.attempt for record in ledger.attempts(key.asset, key.partition)]
+
+
+def test_attempts_that_failed_before_the_same_work_succeeded_are_forgotten(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.FAILED, WorkState.CANCELED, WorkState.SUCCEEDED)
+    assert pruned(ledger) == 2
+    assert kept(ledger) == [3]
+    assert isinstance(ledger.claim(KEY, ME, LATER), AlreadyDone)
+
+
+@pytest.mark.parametrize("state", GUARDED)
+def test_the_newest_attempt_is_kept_so_that_no_name_is_given_twice(ledger: Ledger, state: WorkState) -> None:
+    attempted(ledger, WorkState.SUCCEEDED, state)
+    assert pruned(ledger) == 0
+    assert kept(ledger) == [2, 1]
+
+
+def test_what_has_failed_since_the_last_success_is_kept_for_it_may_have_left_remains(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.SUCCEEDED, WorkState.FAILED, WorkState.FAILED)
+    assert pruned(ledger) == 0
+
+
+def test_what_was_superseded_is_kept_for_what_it_copied_is_still_our_own(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.FAILED, WorkState.FAILED)
+    ledger.supersede(KEY.asset, KEY.partition, NOW)
+    attempted(ledger, WorkState.SUCCEEDED)
+    assert pruned(ledger) == 0
+
+
+def test_a_success_of_other_settings_lets_nothing_be_forgotten(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.FAILED)
+    attempted(ledger, WorkState.SUCCEEDED, key=replace(KEY, settings="other"))
+    assert pruned(ledger) == 0
+
+
+def test_what_is_young_is_kept(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.FAILED, WorkState.SUCCEEDED)
+    attempted(ledger, WorkState.FAILED, key=CHECK)
+    assert pruned(ledger, before=NOW) == 0
+
+
+@pytest.mark.parametrize("asset", ["bl832/flight_check#a to b", "bl832/doctor#job nersc"])
+@pytest.mark.parametrize("state", [WorkState.SUCCEEDED, WorkState.FAILED, WorkState.CANCELED])
+def test_of_a_check_nothing_is_kept(ledger: Ledger, asset: str, state: WorkState) -> None:
+    key = replace(CHECK, asset=asset)
+    attempted(ledger, state, key=key)
+    assert pruned(ledger) == 1
+    assert kept(ledger, key) == []
+
+
+@pytest.mark.parametrize(("owner", "count"), [(GONE, 1), (ME, 0)], ids=["dead", "alive"])
+def test_what_a_check_has_left_in_flight_is_forgotten_when_its_worker_is_dead(
+    ledger: Ledger, owner: Owner, count: int
+) -> None:
+    claimed(ledger, CHECK, owner)
+    flying = claimed(ledger, owner=GONE)
+    assert pruned(ledger) == count
+    assert flying in ledger.in_flight()
+
+
+def test_an_asset_that_only_sounds_like_a_check_is_none(ledger: Ledger) -> None:
+    attempted(ledger, WorkState.FAILED, key=replace(KEY, asset="bl832/flightXcheck#a"))
+    assert pruned(ledger) == 0

@@ -304,6 +304,48 @@ def test_after_a_lost_cursor_nothing_is_routed_twice_and_what_waited_is_routed(
     assert beamtime.ticks(2) == ["a/waiting"]
 
 
+def test_what_was_skipped_stays_so_after_its_raw_copies_are_backfilled_and_the_cursor_is_lost(
+    beamtime: Beamtime,
+) -> None:
+    paths = [f"a/{number}.h5" for number in range(3)]
+    beamtime.off_and_on(lambda: beamtime.arrive(*paths, ingested=False))
+    assert beamtime.ticks(2) == []
+    for path in paths:
+        beamtime.ingest(path)
+    assert beamtime.ticks(2) == []
+    beamtime.daemon.switches[SENSOR].cursor = None
+    beamtime.clock.sleep(HOUR_S)
+    assert beamtime.ticks(3) == []
+    assert {reason for _, reason in beamtime.observed} == {"skipped-by-operator"}
+
+
+@pytest.mark.parametrize("first_tick_fails", [False, True])
+def test_a_cursor_that_is_lost_while_the_router_is_off_lets_nothing_through(
+    beamtime: Beamtime, first_tick_fails: bool
+) -> None:
+    beamtime.off_and_on(lambda: beamtime.arrive("a/a.h5", "a/b.h5"))
+    beamtime.daemon.switches[SENSOR].cursor = None
+    if first_tick_fails:
+        beamtime.daemon.tick(SENSOR, dies_before=Stage.EVENTS)
+        beamtime.clock.sleep(INTERVAL_S)
+    beamtime.clock.sleep(GRACE_S)
+    assert beamtime.ticks(3) == []
+    assert beamtime.observed == [("a/a", "skipped-by-operator"), ("a/b", "skipped-by-operator")]
+
+
+def test_a_cursor_that_is_lost_before_all_that_was_missed_is_read_lets_nothing_through(
+    beamtime: Beamtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routers, "READ_A_TICK", 2)
+    paths = [f"a/{number}.h5" for number in range(5)]
+    beamtime.off_and_on(lambda: beamtime.arrive(*paths))
+    assert beamtime.ticks() == []
+    beamtime.daemon.switches[SENSOR].cursor = None
+    beamtime.clock.sleep(GRACE_S)
+    assert beamtime.ticks(3) == []
+    assert {reason for _, reason in beamtime.observed} == {"skipped-by-operator"}
+
+
 # -- what goes wrong -------------------------------------------------------------------------------------------------
 
 
