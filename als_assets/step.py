@@ -4,6 +4,7 @@ Belongs here: the meeting of Dagster's runs and remote work; errors as people se
 Does not: the order of remote work (resources.remote).
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from resources.errors import (
 from resources.remote import Remote, RemoteStatus
 from resources.work import Record
 
+_LOG = logging.getLogger(__name__)
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 _TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 """By a person. A run that the daemon has declared failed is another matter: its retry wants to attach."""
@@ -40,6 +42,8 @@ class Pulse:
 
     context: Context
     said: dict[str, str] = field(default_factory=dict)
+    blind: bool = False
+    """The last question for the run's status had no answer."""
 
     def __call__(self, record: Record, status: RemoteStatus) -> None:
         news = f"{record.asset}: {status.state}, {status.detail}"
@@ -48,9 +52,16 @@ class Pulse:
             self.context.log.info(f"{news} [{record.handle or record.name}]")
         if status.lines:
             self.context.log.info("\n".join((f"{record.asset} [{record.handle}] says:", *status.lines)))
-        if _status(self.context) in _ENDED:
+        if self._run_status() in _ENDED:
             # Terminate reaches a worker that the server lost sight of only through its run's status.
             raise dg.DagsterExecutionInterruptedError
+
+    def _run_status(self) -> dg.DagsterRunStatus | None:
+        status = _status(self.context)
+        if status is None and not self.blind:
+            self.context.log.warning("Dagster does not tell how this run stands: the wait goes on until it does.")
+        self.blind = status is None
+        return status
 
 
 @contextmanager
@@ -144,5 +155,12 @@ class Stopwatch:
 
 
 def _status(context: Context) -> dg.DagsterRunStatus | None:
-    run = context.instance.get_run_by_id(context.run.run_id)
+    """The run's status, as Dagster's own storage has it; None where that does not answer, or knows no such run."""
+    try:
+        run = context.instance.get_run_by_id(context.run.run_id)
+    except Exception:
+        # Each kind of storage has errors of its own. Nothing follows from any: neither that a person has ended the run,
+        # nor that the work, which goes on elsewhere, has to be left.
+        _LOG.warning("the run's status could not be read", exc_info=True)
+        return None
     return None if run is None else run.status

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,76 @@ def test_a_run_that_the_daemon_declared_failed_stops_and_leaves_the_work_to_its_
     assert waiting.work.cancelled == []
     assert waiting.record.state is WorkState.SUBMITTED
     assert waiting.record.owner == waiting.owner.released()
+
+
+@pytest.fixture
+def home(waiting: Waiting, tmp_path: Path) -> Iterator[Path]:
+    """The folder of a Dagster that keeps its runs in a file."""
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as waiting.instance:
+        yield folder
+
+
+def down_between(first: int, last: int, away: Callable[[], None], back: Callable[[], None]) -> Callable[..., None]:
+    """Something that is away from one sleep to another."""
+    slept = count(1)
+
+    def on_sleep(_: datetime) -> None:
+        number = next(slept)
+        if number == first:
+            away()
+        elif number == last:
+            back()
+
+    return on_sleep
+
+
+def without_tables(database: Path) -> tuple[Callable[[], None], Callable[[], None]]:
+    """What takes a SQLite database away, and what brings it back."""
+    aside = database.with_suffix(".aside")
+
+    def away() -> None:
+        database.rename(aside)
+        database.mkdir()  # where a folder lies no database can be opened, nor made anew
+
+    def back() -> None:
+        database.rmdir()
+        aside.rename(database)
+
+    return away, back
+
+
+def test_the_wait_survives_a_moment_without_dagsters_own_storage(waiting: Waiting, home: Path) -> None:
+    waiting.work.states = [ACTIVE] * 6 + [COMPLETED]
+    waiting.run(down_between(2, 4, *without_tables(home / "history" / "runs.db")))
+    assert waiting.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    assert "Dagster does not tell how this run stands: the wait goes on until it does." in waiting.said
+    assert waiting.record.state is WorkState.SUCCEEDED
+
+
+def test_the_wait_survives_a_moment_without_the_ledger(waiting: Waiting, tmp_path: Path) -> None:
+    waiting.work.states = [ACTIVE] * 4 + [COMPLETED]
+    waiting.run(down_between(2, 4, *without_tables(tmp_path / "ledger.sqlite")))
+    assert waiting.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    assert [line for line in waiting.said if "state unknown: the ledger gave no usable answer" in line]
+    assert (waiting.record.state, waiting.record.attempt, waiting.work.submits) == (WorkState.SUCCEEDED, 1, 1)
+
+
+def test_a_worker_that_ends_while_dagsters_storage_is_away_leaves_the_work_to_the_next_run(
+    waiting: Waiting, home: Path
+) -> None:
+    away, back = without_tables(home / "history" / "runs.db")
+
+    def shut_down(_: datetime) -> None:
+        away()
+        raise dg.DagsterExecutionInterruptedError
+
+    with suppress(Exception):  # Dagster cannot record the end of the run either
+        waiting.run(shut_down)
+    back()
+    assert waiting.work.cancelled == []
+    assert (waiting.record.in_flight, waiting.record.owner) == (True, waiting.owner.released())
 
 
 def test_a_mistake_in_our_own_code_leaves_the_remote_work_alone(waiting: Waiting) -> None:
