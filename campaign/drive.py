@@ -118,9 +118,10 @@ def _runs(stage: Stage, fault: Injection, wanted: tuple[str, ...], jobs_before: 
     stage.lane.in_order()
     fault.mend(stage)
     while runs[-1].status != "SUCCESS" and len(runs) < MOST_RUNS:
-        # Dagster's own retry leaves out what was made; a person asks for everything again.
-        made = stage.lane.materialized(stage.key, wanted)
-        rest = tuple(asset for asset in wanted if asset not in made) if stage.chance.random() < 0.5 else wanted
+        # Dagster's own retry, of a worker that died, leaves out what was made; a person asks for everything again.
+        is_retry = runs[-1].killed and stage.chance.random() < 0.7
+        made = stage.lane.materialized(stage.key, wanted) if is_retry else set()
+        rest = tuple(asset for asset in wanted if asset not in made)
         act = fault.again if len(runs) == 1 else nothing
         runs.append(_run(stage, rest or wanted, Injection(), act, jobs_before))
         stage.lane.in_order()

@@ -255,12 +255,14 @@ def damaged_product(how: Callable[[Path], None]) -> Injection:
             stage.damage(asset, how)
         trap.release()
 
-    def mend(stage: Stage) -> None:
-        for asset in [f"{_work(stage)}/tiff", f"{_work(stage)}/zarr"]:
-            if f"{stage.lane.settings.beamline.name}/{asset}" in stage.damaged:
-                _remove(stage, asset)
+    return Injection(meanwhile=act, mend=remove_damaged_products)
 
-    return Injection(meanwhile=act, mend=mend)
+
+def remove_damaged_products(stage: Stage) -> None:
+    """What the programs' own messages ask for: they make nothing over what they cannot account for."""
+    for asset in [f"{_work(stage)}/tiff", f"{_work(stage)}/zarr"]:
+        if f"{stage.lane.settings.beamline.name}/{asset}" in stage.damaged:
+            _remove(stage, asset)
 
 
 def removed_product(stage: Stage) -> None:
@@ -315,6 +317,8 @@ def source_changed() -> Injection:
         if stage.caught(trap):
             with source(stage).open("ab") as file:
                 file.write(b"more")
+            # What Globus copies of it now is whole to Globus, and has to be copied again all the same.
+            stage.damaged.add(f"{stage.lane.settings.beamline.name}/data832/raw")
         trap.release()
 
     def mend(stage: Stage) -> None:
@@ -395,6 +399,6 @@ _TABLE: dict[str, Injection] = {
     "product-truncated": damaged_product(truncate),
     "product-corrupted": damaged_product(corrupt),
     "product-removed": Injection(meanwhile=removed_product),
-    "manifest-truncated": Injection(meanwhile=truncated_manifest),
+    "manifest-truncated": Injection(meanwhile=truncated_manifest, mend=remove_damaged_products),
     "result-damaged-on-arrival": damaged_on_arrival(),
 }
