@@ -236,7 +236,7 @@ class Remote:
         self._still_ours(attempt)
 
     def _await_appearance(self, attempt: Attempt, intent: dict[str, Any]) -> str | None:
-        give_up = self._clock.now() + attempt.patience.appear
+        give_up, pause = self._clock.now() + attempt.patience.appear, attempt.patience.first_poll
         while True:
             try:
                 handle = attempt.work.find(attempt.record.name, intent)
@@ -247,7 +247,8 @@ class Remote:
             if handle is not None or self._clock.now() >= give_up:
                 return handle
             self._still_ours(attempt)
-            self._clock.sleep(attempt.patience.longest_poll.total_seconds())
+            self._clock.sleep(pause.total_seconds())
+            pause = next_interval(pause, attempt.patience)
 
     # -- polls ---------------------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ def test_a_name_of_any_kind_is_counted_and_a_partition_that_is_no_scan_is_not(lo
 
 
 def test_a_branch_that_is_not_there_is_refused(log: Log) -> None:
-    with pytest.raises(ValueError, match="there is no branch 'nosuch'; there are .*nersc"):
+    with pytest.raises(ValueError, match=r"there is no branch 'nosuch'; there are .*nersc"):
         taken_by(log.instance, log.beamline, graph.build(log.beamline), "nosuch", NOW)
 
 
