@@ -24,9 +24,11 @@ from resources.facilities import Facility, JobResult
 from resources.facilities.factory import make_facility
 from resources.facilities.job import JobSpec, Output
 from resources.facilities.slurm import NAMELESS, quote
+from resources.globus import Globus
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Attempt, Remote, RemoteStatus
+from resources.settings import login_of
 from resources.testing import make_gate
 from resources.work import Record, WorkKey
 from twin import superfacility
@@ -103,7 +105,8 @@ def bench(slurm: SlurmServers, tmp_path_factory: pytest.TempPathFactory) -> Iter
             database = Database(f"sqlite:///{state}/ledger.sqlite")
             remote = Remote(Ledger(database), Owner.this_process("run-1"), SystemClock())
             gate = make_gate(database, SystemClock())
-            facility = make_facility("nersc", world.beamline, world.deployment, remote, gate, SystemClock())
+            globus = Globus(login_of(world.deployment))
+            facility = make_facility("nersc", world.beamline, world.deployment, remote, gate, SystemClock(), globus)
             yield Bench(slurm, scheduler, world, injector, facility)
             facility.close()
             database.close()
