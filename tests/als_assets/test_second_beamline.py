@@ -56,7 +56,7 @@ def test_it_has_jobs_routers_and_partitions_of_its_own(definitions: dg.Definitio
     sensors = {sensor.name for sensor in definitions.sensors or []}
     assert sensors == {
         *("bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"),
-        "bl901_facility_status",
+        *("bl901_facility_status", "bl901_reconciler"),
     }
     assert list(definitions.schedules or []) == []  # its file asks for no flight check
     graph = definitions.resolve_asset_graph()

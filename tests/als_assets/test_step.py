@@ -316,10 +316,13 @@ def test_new_lines_of_a_remote_log_are_in_the_runs_log(waiting: Waiting) -> None
 
 def test_a_failed_job_shows_the_end_of_its_log_and_where_all_of_it_lies(waiting: Waiting) -> None:
     evidence = {"log_tail": "the axis\ncannot be found", "logs": ["/logs/1.out", "/logs/1.err"]}
-    context = dg.build_op_context(instance=waiting.instance)
-    with pytest.raises(dg.Failure) as failed, remote_step(context, waiting.remote):
-        raise WorkFailedError(seen="it failed", meaning="m", remedy="r", evidence=evidence)
-    shown = {name: value.value for name, value in failed.value.metadata.items()}
+
+    @dg.op
+    def fail(context: dg.OpExecutionContext) -> None:
+        with remote_step(context, waiting.remote):
+            raise WorkFailedError(seen="it failed", meaning="m", remedy="r", evidence=evidence)
+
+    shown = {name: value.value for name, value in ended(waiting, fail).metadata.items()}
     assert shown == {
         "error": "WorkFailedError",
         "log_tail": "the axis\ncannot be found",
