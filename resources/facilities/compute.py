@@ -175,8 +175,10 @@ class ComputeJobs:
     def _task_of_group(self, name: str) -> str | None:
         try:
             group = self._ask("task group", lambda c: c.v2.get_task_group(_group(name)), "tasks")
-        except LookupError:
-            return None
+        except CredentialsRefusedError:
+            raise
+        except (LookupError, ServiceRefusedError):
+            return None  # how the service refuses a group that it does not know is not documented
         tasks = [str(task["id"]) for task in group["tasks"]]
         return tasks[0] if tasks else None
 

@@ -1,5 +1,7 @@
 """Jobs at ALCF, through Globus Compute's own clients over real HTTP: submitted, found again, ended, believed."""
 
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +26,7 @@ from resources.errors import (
 from resources.facilities import JobSpec, Output
 from resources.facilities.batch import BatchFacility
 from resources.facilities.compute import STATES, ComputeJobs
-from resources.facilities.marks import BEAT
+from resources.facilities.marks import BEAT, SILENT
 from resources.facilities.service import Health
 from resources.facilities.slurm import quote
 from resources.remote import JobState, RemoteStatus
@@ -158,6 +160,14 @@ def test_where_the_service_knows_no_groups_a_lost_task_is_found_by_its_mark_or_i
     assert count_in(alcf).read_text() == "once\n"
 
 
+def test_a_look_up_that_is_refused_tells_nothing_and_the_job_runs_once(alcf: Bench) -> None:
+    injector = alcf.twin.control.injector
+    injector.add(Fault(match=SUBMIT, drop=True, after=True))
+    injector.add(Fault(match="GET /compute/v2/taskgroup/*", status=403, body={"reason": "no access"}, times=1000))
+    assert run(alcf, counting(alcf, "sleep 1")).exit_code == 0
+    assert count_in(alcf).read_text() == "once\n"
+
+
 def test_a_second_task_of_the_same_name_does_nothing_and_ends_as_the_first_one_does(alcf: Bench) -> None:
     service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
     spec = counting(alcf, "sleep 2; exit 5")
@@ -196,7 +206,14 @@ def test_a_task_that_the_endpoint_cannot_run_is_told_in_its_words(alcf: Bench) -
 
 
 def test_a_job_whose_node_is_lost_is_interrupted_and_may_be_tried_again(alcf: Bench) -> None:
-    alcf.twin.compute.inject(ComputeFault(kind="lose_node", match=key(alcf).digest, after_s=1))
+    def wait_long(record: Record, status: RemoteStatus) -> None:
+        if (logs(alcf) / record.name / "alive").exists():
+            alcf.twin.compute.lose(tasks(alcf)[0]["task_id"])
+            long_ago = time.time() - SILENT.total_seconds() - 60
+            for mark in (logs(alcf) / record.name).iterdir():
+                os.utime(mark, (long_ago, long_ago))
+
+    alcf.pulses.act = wait_long
     with pytest.raises(WorkInterruptedError, match="gone: it has given no sign since"):
         run(alcf, small(alcf, "sleep 600"))
 
