@@ -133,6 +133,12 @@ class Compute:
         with self._lock:
             del self._tasks[task_id]
 
+    def lose(self, task_id: str) -> None:
+        """The node of a task is gone, and nobody tells the service."""
+        with self._lock:
+            kill(self._home(task_id))
+            self._tasks[task_id]["lost"] = True
+
     def tasks(self, match: str = "") -> list[dict[str, Any]]:
         """Every task that was ever made whose payload contains ``match``, in order."""
         with self._lock:
@@ -199,8 +205,7 @@ class Compute:
         if "lost" in task:
             return
         if fault is not None and fault.kind == "lose_node" and ran >= timedelta(seconds=fault.after_s):
-            kill(home)
-            task["lost"] = True  # and nobody tells the service
+            self.lose(task["task_id"])
             return
         result = result_of(home)
         if result is not None:

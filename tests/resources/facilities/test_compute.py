@@ -207,12 +207,12 @@ def test_a_task_that_the_endpoint_cannot_run_is_told_in_its_words(alcf: Bench) -
 
 def test_a_job_whose_node_is_lost_is_interrupted_and_may_be_tried_again(alcf: Bench) -> None:
     def wait_long(record: Record, status: RemoteStatus) -> None:
-        if tasks(alcf)[0].get("lost"):
+        if (logs(alcf) / record.name / "alive").exists():
+            alcf.twin.compute.lose(tasks(alcf)[0]["task_id"])
             long_ago = time.time() - SILENT.total_seconds() - 60
             for mark in (logs(alcf) / record.name).iterdir():
                 os.utime(mark, (long_ago, long_ago))
 
-    alcf.twin.compute.inject(ComputeFault(kind="lose_node", match=key(alcf).digest, after_s=1))
     alcf.pulses.act = wait_long
     with pytest.raises(WorkInterruptedError, match="gone: it has given no sign since"):
         run(alcf, small(alcf, "sleep 600"))
