@@ -103,11 +103,11 @@ def test_a_controller_that_is_away_is_unavailable_and_the_job_goes_on(bench):
     assert bench.ended(job_id).job_state is JobState.COMPLETED
 
 
-def test_a_state_that_nobody_knows_is_active_and_says_so(bench):
+def test_a_state_that_nobody_knows_is_unknown_and_says_so(bench):
     shown = {"job_id": 1, "name": "a", "job_state": "EXPLODED", "nodes": "n1"}
     bench.fault(match="GET */slurm/*", status=200, body={"errors": [], "jobs": [shown]})
     seen = bench.client.job("1")
-    assert seen.job_state is JobState.ACTIVE
+    assert seen.job_state is JobState.UNKNOWN
     assert "does not know" in seen.words
 
 
