@@ -127,8 +127,10 @@ class BatchFacility:
         evidence = self._evidence(seen)
         logs = self._service.log_paths(job, seen)
         if seen.job_state not in TERMINAL:
-            running = seen.job_state is JobState.ACTIVE
-            lines = following.news(logs, self._clock.now()) if running else ()
+            # Where only Globus reaches the log, each look would be a transfer before those of scans: there it is read
+            # once, at the end.
+            is_followed = seen.job_state is JobState.ACTIVE and self._files.at_once
+            lines = following.news(logs, self._clock.now()) if is_followed else ()
             return RemoteStatus(seen.job_state, seen.words, evidence, seen.started, lines)
         outputs = job.outputs if seen.job_state is JobState.COMPLETED else ()
         contents = self._read_all([*logs, *(output.manifest.posix for output in outputs)])

@@ -24,6 +24,8 @@ _FOLDER = ".als-fetched"
 class GlobusFiles:
     """Files below the root of a place, read over ``bench``, a place that is mounted on this machine."""
 
+    at_once = False
+
     def __init__(self, globus: Globus, place: Place, bench: Place, clock: Clock) -> None:
         self._globus = globus
         self._place = place

@@ -153,6 +153,8 @@ class ProcessJobs:
 class LocalFiles:
     """Files of this machine."""
 
+    at_once = True
+
     def list(self, path: str) -> list[Entry]:
         try:
             if not Path(path).is_dir():

@@ -135,6 +135,10 @@ class JobService(Protocol):
 class Files(Protocol):
     """Small files at a facility. Every method may raise ServiceUnavailableError or ServiceRefusedError."""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether reading is one quick request, and not a transfer that waits for others."""
+
     def list(self, path: str) -> list[Entry]:
         """The file, or what lies in the folder. Raises FileNotFoundError."""
 

@@ -94,7 +94,7 @@ def word(shown: object) -> str:
     words = [str(one).upper() for one in (shown if isinstance(shown, list) else [shown])]
     if not words or not all(words):
         raise KeyError("a job without a state")
-    going_on = [one for one in words if STATES.get(one, JobState.ACTIVE) not in TERMINAL]
+    going_on = [one for one in words if STATES.get(one, JobState.UNKNOWN) not in TERMINAL]
     return going_on[-1] if going_on else words[0]
 
 
@@ -166,7 +166,7 @@ def _row(
     ended: object,
 ) -> SlurmRow:
     nodes = split_nodes(document.get("nodes"))
-    meaning = STATES.get(state, JobState.ACTIVE)
+    meaning = STATES.get(state, JobState.UNKNOWN)
     # Of a job that waits, or never ran, the start is a guess; a node is none.
     has_run = bool(nodes) and meaning not in (JobState.QUEUED, JobState.HELD)
     return SlurmRow(

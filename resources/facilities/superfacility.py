@@ -54,6 +54,8 @@ class _NotAcceptedError(Exception):
 class Superfacility:
     """One machine, as the API gives access to it. The session is made when it is first needed, and kept."""
 
+    at_once = True
+
     def __init__(
         self, service: SuperfacilityService, machine: str, clock: Clock, links: PurePosixPath | None = None
     ) -> None:
