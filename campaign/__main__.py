@@ -41,11 +41,11 @@ def run(
         return
     began = time.monotonic()
     with lane(facility) as first:
-        usual = undisturbed(first)
-    chosen = [Case.parse(name) for name in case] if case else plan(usual.calls, facility, seed, cases)
+        usual, faults = undisturbed(first), first.site.faults
+    chosen = [Case.parse(name) for name in case] if case else plan(usual.calls, facility, faults, seed, cases)
     outcomes = _try_all(chosen, usual, facility, seed, min(lanes, len(chosen)))
     seconds = time.monotonic() - began
-    done = Campaign(facility, seed, usual, outcomes, seconds, different(usual.calls, facility))
+    done = Campaign(facility, seed, usual, outcomes, seconds, different(usual.calls, facility, faults))
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(markdown(done))
     for line in summary(done):

@@ -25,11 +25,35 @@ NAMES = {
     "job-cancel": "DELETE /superfacility/compute/jobs/*",
     "file-listing": "GET /superfacility/utilities/ls/*",
     "file-download": "GET /superfacility/utilities/download/*",
+    "slurm-submit": "POST /slurm_rest/slurm/*/job/submit",
+    "slurm-job": "GET /slurm_rest/slurm/*/job/*",
+    "slurm-jobs": "GET /slurm_rest/slurm/*/jobs",
+    "slurm-cancel": "DELETE /slurm_rest/slurm/*/job/*",
+    "slurm-accounted": "GET /slurm_rest/slurmdb/*/jobs",
+    "slurm-accounted-job": "GET /slurm_rest/slurmdb/*/job/*",
+    "compute-version": "GET /compute/v2/version",
+    "compute-function": "POST /compute/v3/functions",
+    "compute-submit": "POST /compute/v3/endpoints/*/submit",
+    "compute-task": "GET /compute/v2/tasks/*",
+    "compute-batch": "POST /compute/v2/batch_status",
+    "compute-group": "GET /compute/v2/taskgroup/*",
+    "compute-endpoint": "GET /compute/v2/endpoints/*/status",
 }
 """Shell patterns on ``METHOD /path``, by the names that cases have."""
-POLLED = {"jobs": 5, "task": 4, "job-submit-task": 1}
+POLLED = {
+    "jobs": 5,
+    "task": 4,
+    "job-submit-task": 1,
+    "slurm-job": 3,
+    "slurm-jobs": 2,
+    "slurm-accounted": 2,
+    "slurm-accounted-job": 3,
+    "compute-task": 3,
+    "compute-batch": 3,
+    "compute-group": 3,
+}
 """Calls that are repeated until something has happened: so many of them are always made."""
-SUBMITS = frozenset({"transfer-submit", "job-submit"})
+SUBMITS = frozenset({"transfer-submit", "job-submit", "slurm-submit", "compute-submit"})
 
 
 class UnnamedCallError(LookupError):

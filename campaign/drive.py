@@ -18,7 +18,7 @@ from campaign.calls import Call, calls_of
 from campaign.injections import Act, Injection, injection, nothing
 from campaign.judgement import RunSeen, Seen, judge
 from campaign.lane import Lane, Run
-from campaign.outside import content, look
+from campaign.outside import content
 from campaign.plan import Case
 from campaign.stage import LONGEST_RUN_S, Stage
 
@@ -82,7 +82,7 @@ def drive(lane: Lane, case: Case, usual: Undisturbed, seed: int) -> Outcome:
     began = time.monotonic()
     lane.in_order()
     name = f"s{seed}_{case.id.replace(':', '_')}_{int(began * 1000)}"
-    jobs_before = frozenset(job.job_id for job in lane.jobs)
+    jobs_before = frozenset(job.job_id for job in lane.site.jobs())
     key = _arrived(lane, case.part, name)
     stage = Stage(
         lane=lane,
@@ -99,7 +99,7 @@ def drive(lane: Lane, case: Case, usual: Undisturbed, seed: int) -> Outcome:
     materialized = lane.materialized(key, wanted)
     seen = Seen(
         runs=tuple(runs),
-        outside=look(lane, name, jobs_before),
+        outside=lane.look(name, jobs_before),
         records=tuple(lane.ledger.attempts_of(key)),
         wanted=frozenset(wanted),
         materialized=frozenset(materialized),
@@ -111,7 +111,7 @@ def drive(lane: Lane, case: Case, usual: Undisturbed, seed: int) -> Outcome:
     return Outcome(case, tuple(judge(seen)), seen.runs, stage.met, time.monotonic() - began)
 
 
-def _runs(stage: Stage, fault: Injection, wanted: tuple[str, ...], jobs_before: frozenset[int]) -> list[RunSeen]:
+def _runs(stage: Stage, fault: Injection, wanted: tuple[str, ...], jobs_before: frozenset[str]) -> list[RunSeen]:
     """The first run, in which the fault comes; then, when it is mended, as many as are needed."""
     fault.before(stage)
     runs = [_run(stage, wanted, fault, fault.meanwhile, jobs_before)]
@@ -131,7 +131,7 @@ def _runs(stage: Stage, fault: Injection, wanted: tuple[str, ...], jobs_before: 
     return runs
 
 
-def _run(stage: Stage, assets: tuple[str, ...], fault: Injection, act: Act, jobs_before: frozenset[int]) -> RunSeen:
+def _run(stage: Stage, assets: tuple[str, ...], fault: Injection, act: Act, jobs_before: frozenset[str]) -> RunSeen:
     lane = stage.lane
     stage.killed = stage.terminated = False
     stage.run = lane.start(lane.job_of(stage.case.part), stage.key, assets, fault.clock_ahead)
@@ -190,10 +190,10 @@ def _chain(error: object) -> list[str]:
     return names
 
 
-def _settle(lane: Lane, name: str, jobs_before: frozenset[int]) -> list[str]:
+def _settle(lane: Lane, name: str, jobs_before: frozenset[str]) -> list[str]:
     """Wait until nothing of a scan runs outside any more; what still does after some time."""
     give_up = time.monotonic() + SETTLES_IN_S
-    while (running := look(lane, name, jobs_before).running) and time.monotonic() < give_up:
+    while (running := lane.look(name, jobs_before).running) and time.monotonic() < give_up:
         time.sleep(0.05)
     return running
 

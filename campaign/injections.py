@@ -15,10 +15,10 @@ from typing import Any
 from beamlines.places import Store
 from beamlines.standing import SeenFile
 from campaign.calls import Call
+from campaign.plan import JOB_FAULTS
 from campaign.stage import Stage, corrupt, truncate
 from twin.faults import Fault
 from twin.globus.conditions import FaultCode, TaskFault
-from twin.scheduler import JobFault, Pace
 from twin.traps import Moment, Release
 
 Act = Callable[[Stage], None]
@@ -83,7 +83,7 @@ def answered(times: tuple[int, ...], **fault: Any) -> Injection:
 
     def before(stage: Stage) -> None:
         call, document = _call(stage), dict(fault)
-        if document.get("status") == 403 and not call.pattern.startswith(("GET /superfacility", "POST /superfacility")):
+        if document.get("status") == 403 and "/transfer/" in call.pattern:
             document["body"] = _CONSENT
         times_here = stage.chance.choice(times)
         stage.lane.twin.control.injector.add(Fault(match=call.pattern, skip=call.nth - 1, times=times_here, **document))
@@ -95,7 +95,7 @@ def answered(times: tuple[int, ...], **fault: Any) -> Injection:
 def late(stage: Stage) -> None:
     """The call is executed, and its answer does not come in the time that the client waits."""
     call = _call(stage)
-    of = "facility" if "/superfacility/" in call.pattern else "globus"
+    of = "globus" if "/transfer/" in call.pattern or "/auth/" in call.pattern else "facility"
     stage.lane.twin.control.injector.add(
         Fault(match=call.pattern, skip=call.nth - 1, after=True, drop=True, delay_s=LATE_S[of])
     )
@@ -125,13 +125,16 @@ def terminate_anytime(stage: Stage) -> None:
 
 
 def outage(*paths: str) -> Injection:
-    """Services that do not answer for some time, from some call on: minutes, in the hurry of the worker's clock."""
+    """Services that do not answer for some time, from some call on: minutes, in the hurry of the worker's clock.
+
+    With no path it is the facility's own.
+    """
 
     def act(stage: Stage) -> None:
         how: dict[str, Any] = stage.chance.choice([{"status": 503}, {"status": 502}, {"drop": True}])
 
         def begin() -> None:
-            for path in paths:
+            for path in paths or (stage.lane.site.address,):
                 stage.lane.twin.control.injector.add(Fault(match=f"* {path}*", times=MANY, **how))
             stage.nap(stage.chance.uniform(0.5, 5))
             stage.lane.twin.control.injector.clear()
@@ -146,24 +149,14 @@ def globus_tokens_end(stage: Stage) -> None:
 
 
 def facility_tokens_end(stage: Stage) -> None:
-    assert stage.lane.twin.nersc is not None  # noqa: S101
-    stage.at_any_call(stage.lane.twin.nersc.api.tokens.expire_all)
+    stage.at_any_call(stage.lane.site.end_tokens)
 
 
-def time_jumps(stage: Stage) -> None:
-    """Hours pass outside in a moment: tokens, time limits and deadlines are over."""
-
-    def jump() -> None:
-        stage.lane.twin.control.clock.ahead += timedelta(hours=3)
-
-    stage.at_any_call(jump)
-
-
-def collection_down(place: str) -> Injection:
-    """A collection's server does not answer for some time."""
+def collection_down(place: str | None = None) -> Injection:
+    """A collection's server does not answer for some time; with no place, where the facility has its raw files."""
 
     def act(stage: Stage) -> None:
-        collection = stage.lane.settings.beamline.places[place].collection
+        collection = _collection(stage, place)
 
         def begin() -> None:
             stage.lane.twin.control.board.change({"down": [collection]})
@@ -175,11 +168,11 @@ def collection_down(place: str) -> Injection:
     return Injection(meanwhile=act)
 
 
-def quota(place: str) -> Injection:
-    """No room at a place, until somebody makes some."""
+def quota(place: str | None = None) -> Injection:
+    """No room at a place, until somebody makes some; with none named, where the facility has its raw files."""
 
     def before(stage: Stage) -> None:
-        collection = stage.lane.settings.beamline.places[place].collection
+        collection = _collection(stage, place)
         stage.lane.twin.control.board.change({"quota_bytes": {collection: 1}})
         stage.met = True
 
@@ -203,30 +196,24 @@ def file_fault(*codes: FaultCode) -> Injection:
 # -- jobs --------------------------------------------------------------------------------------------------------
 
 
-def job(kind: str, *, requeue: bool = False) -> Injection:
-    """The next job meets a fault, some time after it has started."""
-
-    def before(stage: Stage) -> None:
-        fault = {"kind": kind, "after_s": stage.chance.uniform(0, 0.6), "requeue": requeue}
-        stage.lane.scheduler.inject(JobFault.model_validate(fault))
-        stage.met = True
-
-    return Injection(before=before)
+def job_fault(stage: Stage) -> None:
+    """The next job meets the case's fault, some time after it has started."""
+    stage.lane.site.break_job(stage.case.fault, after_s=stage.chance.uniform(0, 0.6))
+    stage.met = True
 
 
 def job_shown_late(stage: Stage) -> None:
-    stage.lane.scheduler.pace = Pace(lag_s=stage.chance.uniform(0.2, 1))
+    stage.lane.site.show_late(stage.chance.uniform(0.2, 1))
     stage.met = True
 
 
 def controller_down(stage: Stage) -> None:
     def begin() -> None:
-        stage.lane.scheduler.pace = Pace(controller_down=True)
+        stage.lane.site.away(is_away=True)
         stage.nap(stage.chance.uniform(0.3, 4))
-        stage.lane.scheduler.pace = Pace()
+        stage.lane.site.away(is_away=False)
 
-    if stage.caught(stage.trap(Call(stage.case.part, "jobs", stage.chance.randint(1, 4)), Moment.ANSWERED)):
-        begin()
+    stage.at_any_call(begin)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -333,6 +320,11 @@ def source_changed() -> Injection:
     return Injection(meanwhile=act, mend=mend)
 
 
+def _collection(stage: Stage, place: str | None) -> str:
+    beamline = stage.lane.settings.beamline
+    return beamline.places[place or beamline.facilities[stage.lane.facility].raw].collection
+
+
 def _work(stage: Stage) -> str:
     return stage.lane.settings.beamline.facilities[stage.case.part].work
 
@@ -372,27 +364,21 @@ _TABLE: dict[str, Injection] = {
     "kill-twice": Injection(meanwhile=kill_at_any_call, again=kill_at_any_call),
     "terminate-anytime": Injection(meanwhile=terminate_anytime),
     "outage-globus": outage("/transfer/", "/auth/"),
-    "outage-facility": outage("/superfacility/"),
+    "outage-facility": outage(),
     "outage-everything": outage("/"),
     "tokens-globus": Injection(meanwhile=globus_tokens_end),
     "tokens-facility": Injection(meanwhile=facility_tokens_end),
     "clock-ahead": Injection(meanwhile=kill_at_any_call, clock_ahead=CLOCKS_DIFFER),
     "clock-behind": Injection(meanwhile=kill_at_any_call, clock_ahead=-CLOCKS_DIFFER),
-    "time-jumps": Injection(meanwhile=time_jumps),
-    "job-fails": job("exit"),
-    "job-times-out": job("timeout"),
-    "job-out-of-memory": job("out_of_memory"),
-    "job-preempted": job("preempt"),
-    "job-preempted-and-queued-again": job("preempt", requeue=True),
-    "job-loses-its-node": job("node_fail"),
-    "job-does-not-boot": job("boot_fail"),
-    "job-vanishes": job("vanish"),
+    **dict.fromkeys(JOB_FAULTS, Injection(before=job_fault)),
     "job-shown-late": Injection(before=job_shown_late),
     "controller-down": Injection(meanwhile=controller_down),
     "file-corrupted-on-the-way": file_fault(FaultCode.CORRUPT),
     "file-not-readable": file_fault(FaultCode.FILE_NOT_FOUND, FaultCode.PERMISSION_DENIED, FaultCode.ENDPOINT_ERROR),
-    **{f"quota-{place}": quota(place) for place in ("data832", "nersc")},
-    **{f"collection-down-{place}": collection_down(place) for place in ("spot832", "nersc")},
+    "quota-data832": quota("data832"),
+    "quota-raw": quota(),
+    "collection-down-spot832": collection_down("spot832"),
+    "collection-down-raw": collection_down(),
     "source-changed": source_changed(),
     "raw-corrupted": damaged_source(corrupt),
     "raw-truncated": damaged_source(truncate),

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -25,6 +24,8 @@ from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import SeenFile
 from campaign import worker
 from campaign.image import warm_image
+from campaign.outside import Outside, look
+from campaign.sites import site_of
 from resources import proof
 from resources.database import Database
 from resources.ledger import Ledger
@@ -33,8 +34,6 @@ from resources.standings import Standings
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
 from tomography.phantom import Phantom, write_phantom
-from twin.scheduler import JobRecord, Pace
-from twin.scheduler.local import LocalScheduler
 from twin.server import Twin, serve
 
 FOLDER = "BLS-00832_campaign"
@@ -79,6 +78,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         self._definitions = worker.definitions_of(self.settings)
+        self.site = site_of(self.twin, self.facility)
         self.ledger, self.standings = Ledger(self.database), Standings(self.database)
 
     # -- scans and runs ------------------------------------------------------------------------------------------
@@ -150,27 +150,15 @@ class Lane:
 
     # -- the outside world ---------------------------------------------------------------------------------------
 
-    @property
-    def scheduler(self) -> LocalScheduler:
-        assert self.twin.nersc is not None  # noqa: S101 - the twin's deployment has one
-        return self.twin.nersc.scheduler
-
-    @property
-    def jobs(self) -> list[JobRecord]:
-        return self.scheduler.jobs()
+    def look(self, name: str, jobs_before: frozenset[str]) -> Outside:
+        """What was started outside for the scan called ``name``."""
+        return look(self.twin.engine, self.site.jobs(), name, jobs_before)
 
     def in_order(self) -> None:
         """No faults, no traps, no outages, whole quotas; files, tasks, jobs and time stay."""
         self.twin.control.reset()
         self.twin.control.board.change({"retry_delay_s": 0.02})
-        self.scheduler.clear_faults()
-        self.scheduler.pace = Pace()
-
-    def set(self, method: str, path: str, document: Any) -> None:
-        """Change something through the twin's control API."""
-        import httpx
-
-        httpx.request(method, f"{self.twin.url}/control{path}", json=document).raise_for_status()
+        self.site.in_order()
 
 
 @contextmanager

@@ -5,12 +5,13 @@ Does not: judging them (judgement), or the platform's own records of the same.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from campaign.lane import Lane
 from twin.globus.documents import TransferDocument
+from twin.globus.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,17 @@ class Outside:
         return tasks + [job.name for job in self.jobs if job.ended is None]
 
 
-def look(lane: Lane, name: str, jobs_before: frozenset[int]) -> Outside:
-    """What was started for the scan called ``name``; jobs are those that were not there before it."""
+def look(engine: Engine, jobs: Iterable[JobSeen], name: str, jobs_before: frozenset[str]) -> Outside:
+    """What was started for the scan called ``name``; of the jobs, those that were not there before it."""
     tasks = []
-    for task in lane.twin.engine.tasks():
+    for task in engine.tasks():
         if isinstance(task.document, TransferDocument):
             paths = tuple(sorted(item.destination_path for item in task.document.DATA))
-            if any(name in path for path in paths):
-                label = str(task.document.label)
+            # What only reads a facility's logs and manifests over Globus has no label of the ledger's.
+            label = str(task.document.label)
+            if any(name in path for path in paths) and label.startswith("als-"):
                 tasks.append(TaskSeen(label, paths, task.status, task.requested, task.completed))
-    jobs = [
-        JobSeen(job.request.name, str(job.job_id), str(job.state), job.submitted, job.ended)
-        for job in lane.jobs
-        if job.job_id not in jobs_before
-    ]
-    return Outside(tuple(tasks), tuple(jobs))
+    return Outside(tuple(tasks), tuple(job for job in jobs if job.job_id not in jobs_before))
 
 
 def content(path: Path, name: str) -> dict[str, str]:

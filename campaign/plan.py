@@ -36,35 +36,21 @@ INGEST = (
     "collection-down-spot832",
     "source-changed",
 )
+JOB_FAULTS = (
+    *("job-fails", "job-times-out", "job-out-of-memory", "job-preempted", "job-preempted-and-queued-again"),
+    *("job-loses-its-node", "job-does-not-boot", "job-vanishes", "job-abandoned"),
+)
+AT_A_FACILITY = (*JOB_FAULTS, "job-shown-late", "controller-down", "tokens-facility")
+"""Not every kind of facility has all of these."""
 BRANCH = (
-    "job-fails",
-    "job-times-out",
-    "job-out-of-memory",
-    "job-preempted",
-    "job-preempted-and-queued-again",
-    "job-loses-its-node",
-    "job-does-not-boot",
-    "job-vanishes",
-    "job-shown-late",
-    "controller-down",
-    "outage-facility",
-    "outage-everything",
-    "tokens-facility",
-    "time-jumps",
-    "file-corrupted-on-the-way",
-    "file-not-readable",
-    "quota-nersc",
-    "quota-data832",
-    "collection-down-nersc",
-    "raw-corrupted",
-    "raw-truncated",
-    "product-truncated",
-    "product-corrupted",
-    "product-removed",
-    "manifest-truncated",
+    *("outage-facility", "outage-everything"),
+    *("file-corrupted-on-the-way", "file-not-readable"),
+    *("quota-raw", "quota-data832", "collection-down-raw"),
+    *("raw-corrupted", "raw-truncated"),
+    *("product-truncated", "product-corrupted", "product-removed", "manifest-truncated"),
     "result-damaged-on-arrival",
 )
-"""Of a branch; what is called ``facility`` or ``job`` is of whichever facility is tried."""
+"""Of a branch; what is called ``facility``, ``job`` or ``raw`` is of whichever facility is tried."""
 
 
 @dataclass(frozen=True)
@@ -101,32 +87,36 @@ class Case:
         return self.id
 
 
-def plan(calls: Sequence[Call], facility: str, seed: int, number: int) -> list[Case]:
+def plan(calls: Sequence[Call], facility: str, faults: frozenset[str], seed: int, number: int) -> list[Case]:
     """So many cases: each fault at each call, and each fault of its own, before anything is repeated.
+
+    ``faults`` are those of AT_A_FACILITY that the facility has.
 
     The first ones are the widest choice: every kill and every loss at every submit, then one case of each fault, then
     every call, and so on through all of them.
     """
-    turns = (_every_case(calls, facility, random.Random(f"{seed}:{turn}"), turn) for turn in _from_one())
+    turns = (_every_case(calls, facility, faults, random.Random(f"{seed}:{turn}"), turn) for turn in _from_one())
     return list(islice(chain.from_iterable(turns), number))
 
 
-def different(calls: Sequence[Call], facility: str) -> int:
+def different(calls: Sequence[Call], facility: str, faults: frozenset[str]) -> int:
     """How many cases there are before anything is repeated."""
-    return len(_cases(calls, facility, 1))
+    return len(_cases(calls, facility, faults, 1))
 
 
-def _every_case(calls: Sequence[Call], facility: str, chance: random.Random, turn: int) -> Iterator[Case]:
-    cases = _cases(calls, facility, turn)
+def _every_case(
+    calls: Sequence[Call], facility: str, faults: frozenset[str], chance: random.Random, turn: int
+) -> Iterator[Case]:
+    cases = _cases(calls, facility, faults, turn)
     chance.shuffle(cases)
     yield from _widest_first(cases)
 
 
-def _cases(calls: Sequence[Call], facility: str, turn: int) -> list[Case]:
+def _cases(calls: Sequence[Call], facility: str, faults: frozenset[str], turn: int) -> list[Case]:
     return [
         *(Case(call.part, fault, call, turn) for call in calls for fault in AT_A_CALL),
         *(Case("ingest", fault, None, turn) for fault in (*ANYWHERE, *INGEST)),
-        *(Case(facility, fault, None, turn) for fault in (*ANYWHERE, *BRANCH)),
+        *(Case(facility, fault, None, turn) for fault in (*ANYWHERE, *BRANCH, *sorted(faults))),
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from campaign.drive import Undisturbed, drive, undisturbed
 from campaign.lane import Lane, lane
 from campaign.plan import Case
+from campaign.sites import BatchSite
 
 SEED = 1
 
@@ -47,7 +48,8 @@ def test_a_job_that_no_record_knows_is_found(here: Lane, usual: Undisturbed, mon
     arrive = here.arrive
 
     def and_submit(name: str) -> str:
-        here.scheduler.sbatch(
+        assert isinstance(here.site, BatchSite)
+        here.site.scheduler.sbatch(
             "#!/bin/bash\n#SBATCH -q debug\n#SBATCH -A als\n#SBATCH -C cpu\n#SBATCH -J stranger-1\ntrue\n"
         )
         return arrive(name)

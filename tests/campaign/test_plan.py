@@ -16,7 +16,9 @@ REQUESTS = [
     "POST /superfacility/compute/jobs/perlmutter",
 ]
 CALLS = calls_of("nersc", REQUESTS)
-ALL = different(CALLS, "nersc")
+EVERY_FAULT = {*plans.AT_A_CALL, *plans.ANYWHERE, *plans.INGEST, *plans.BRANCH, *plans.AT_A_FACILITY}
+HAS = frozenset(plans.AT_A_FACILITY)
+ALL = different(CALLS, "nersc", HAS)
 
 
 def test_the_calls_of_a_run_are_read_from_the_log_and_polls_do_not_count_without_end() -> None:
@@ -41,7 +43,7 @@ def test_a_name_stands_for_one_pattern_of_calls(name: str) -> None:
 
 
 def test_every_fault_comes_at_every_call_before_anything_comes_again() -> None:
-    cases = plan(CALLS, "nersc", seed=3, number=ALL)
+    cases = plan(CALLS, "nersc", HAS, seed=3, number=ALL)
     assert len(set(cases)) == ALL
     assert {case.round for case in cases} == {1}
     assert {(case.fault, case.call) for case in cases if case.call} == {
@@ -50,23 +52,23 @@ def test_every_fault_comes_at_every_call_before_anything_comes_again() -> None:
 
 
 def test_what_is_more_than_all_cases_is_all_again_with_other_chances() -> None:
-    cases = plan(CALLS, "nersc", seed=3, number=2 * ALL)
+    cases = plan(CALLS, "nersc", HAS, seed=3, number=2 * ALL)
     assert len(set(cases)) == 2 * ALL
     assert len({case.chance for case in cases}) == 2 * ALL
 
 
 def test_the_same_seed_gives_the_same_cases_and_another_gives_others() -> None:
-    assert plan(CALLS, "nersc", 1, 60) == plan(CALLS, "nersc", 1, 60)
-    assert plan(CALLS, "nersc", 1, 60) != plan(CALLS, "nersc", 2, 60)
+    assert plan(CALLS, "nersc", HAS, 1, 60) == plan(CALLS, "nersc", HAS, 1, 60)
+    assert plan(CALLS, "nersc", HAS, 1, 60) != plan(CALLS, "nersc", HAS, 2, 60)
 
 
 def test_a_short_campaign_has_every_fault_once_and_every_kind_of_call() -> None:
-    few = plan(CALLS, "nersc", 1, 75)
-    assert {case.fault for case in few} == {*plans.AT_A_CALL, *plans.ANYWHERE, *plans.INGEST, *plans.BRANCH}
+    few = plan(CALLS, "nersc", HAS, 1, 75)
+    assert {case.fault for case in few} == EVERY_FAULT
     assert {case.call.name for case in few if case.call} == {call.name for call in CALLS}
 
 
-@pytest.mark.parametrize("case", plan(CALLS, "nersc", 1, ALL + 5), ids=lambda case: case.id)
+@pytest.mark.parametrize("case", plan(CALLS, "nersc", HAS, 1, ALL + 5), ids=lambda case: case.id)
 def test_a_case_is_found_again_by_its_name(case: Case) -> None:
     assert Case.parse(case.id) == case
 
@@ -77,9 +79,16 @@ def test_a_name_of_no_case_is_refused(text: str) -> None:
         Case.parse(text)
 
 
-@pytest.mark.parametrize("fault", [*plans.AT_A_CALL, *plans.ANYWHERE, *plans.INGEST, *plans.BRANCH])
+@pytest.mark.parametrize(
+    "fault", [*plans.AT_A_CALL, *plans.ANYWHERE, *plans.INGEST, *plans.BRANCH, *plans.AT_A_FACILITY]
+)
 def test_every_fault_of_the_plan_can_be_injected(fault: str) -> None:
     assert injection(fault)
+
+
+def test_a_facility_is_spared_the_faults_that_there_are_not_there() -> None:
+    few = plan(CALLS, "alcf", frozenset({"job-vanishes"}), 1, different(CALLS, "alcf", frozenset({"job-vanishes"})))
+    assert {case.fault for case in few} & set(plans.AT_A_FACILITY) == {"job-vanishes"}
 
 
 def test_a_call_is_one_of_its_part() -> None:
