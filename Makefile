@@ -46,7 +46,7 @@ bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the 
 	$(BIN)/python -m benchmarks
 
 faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1; the report is var/faults.md
-	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1)
+	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1) --parts
 
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock

@@ -16,8 +16,8 @@ import typer
 from campaign.drive import Outcome, Undisturbed, drive, undisturbed
 from campaign.lane import lane
 from campaign.plan import Case, different, plan
-from campaign.report import Campaign, markdown, summary
-from campaign.whole import PARTS, drive_whole, whole
+from campaign.report import Campaign, markdown, said_of, summary
+from campaign.whole import PARTS, Ended, drive_whole, whole
 
 app = typer.Typer(add_completion=False)
 
@@ -30,28 +30,27 @@ def run(
     lanes: Annotated[int, typer.Option(min=1, help="How many at a time.")] = 2,
     report: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("var/faults.md"),
     case: Annotated[list[str] | None, typer.Option(help="Only this one, by its name; may be repeated.")] = None,
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Instead, kill a part of a whole Dagster: {', '.join(PARTS)}; may be repeated."),
-    ] = None,
+    parts: Annotated[bool, typer.Option(help="Kill each part of a whole Dagster too; it takes minutes.")] = False,
+    part: Annotated[list[str] | None, typer.Option(help=f"Nothing but that, of these: {', '.join(PARTS)}.")] = None,
 ) -> None:
     """Let everything go wrong, case by case, and see whether the platform keeps its promises."""
-    if part:
-        _kill_parts(part, facility)
-        return
     began = time.monotonic()
     with lane(facility) as first:
         usual, faults = undisturbed(first), first.site.faults
-    chosen = [Case.parse(name) for name in case] if case else plan(usual.calls, facility, faults, seed, cases)
+    if part:
+        chosen = []
+    else:
+        chosen = [Case.parse(name) for name in case] if case else plan(usual.calls, facility, faults, seed, cases)
     outcomes = _try_all(chosen, usual, facility, seed, min(lanes, len(chosen)))
+    killed = _kill_parts(part or (PARTS if parts else ()), facility)
     seconds = time.monotonic() - began
-    done = Campaign(facility, seed, usual, outcomes, seconds, different(usual.calls, facility, faults))
+    done = Campaign(facility, seed, usual, outcomes, killed, seconds, different(usual.calls, facility, faults))
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(markdown(done))
     for line in summary(done):
         typer.echo(line)
     typer.echo(f"report: {report}")
-    if done.bad:
+    if done.has_findings:
         sys.exit(1)
 
 
@@ -89,18 +88,15 @@ def _try_all(chosen: Sequence[Case], usual: Undisturbed, facility: str, seed: in
     return [outcomes[case] for case in chosen]
 
 
-def _kill_parts(parts: Sequence[str], facility: str) -> None:
-    found = False
+def _kill_parts(parts: Sequence[str], facility: str) -> list[Ended]:
+    if not parts:
+        return []
+    ends = []
     with whole(facility) as here:
         for part in parts:
-            ended = drive_whole(here, part)
-            again = "" if ended.reattached_s is None else f", re-attached after {ended.reattached_s:.1f} s"
-            typer.echo(f"{part}: {ended.seconds:.0f} s{again}")
-            for finding in ended.findings:
-                typer.echo(f"    FINDING {finding}")
-            found = found or bool(ended.findings)
-    if found:
-        sys.exit(1)
+            ends.append(drive_whole(here, part))
+            typer.echo(said_of(ends[-1]))
+    return ends
 
 
 def _say(outcome: Outcome, number: int, of: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from campaign.drive import Outcome, Undisturbed
+from campaign.whole import Ended
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Campaign:
     seed: int
     usual: Undisturbed
     outcomes: Sequence[Outcome]
+    parts: Sequence[Ended]
     seconds: float
     all_cases: int
     """How many different ones there are before anything is repeated."""
@@ -25,6 +27,10 @@ class Campaign:
     @property
     def bad(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.findings]
+
+    @property
+    def has_findings(self) -> bool:
+        return bool(self.bad) or any(ended.findings for ended in self.parts)
 
     @property
     def unmet(self) -> list[Outcome]:
@@ -44,7 +50,16 @@ def summary(campaign: Campaign) -> list[str]:
         f"{len(runs)} runs: {sum(r.killed for r in runs)} killed, {sum(r.terminated for r in runs)} terminated.",
         f"In {len(campaign.unmet)} cases the fault did not come about: the run made fewer calls than usual.",
     ]
-    return lines + [f"FINDING {o.case.id}: {finding}" for o in campaign.bad for finding in o.findings]
+    lines += [said_of(ended) for ended in campaign.parts]
+    lines += [f"FINDING {o.case.id}: {finding}" for o in campaign.bad for finding in o.findings]
+    return lines + [f"FINDING {ended.part}: {finding}" for ended in campaign.parts for finding in ended.findings]
+
+
+def said_of(ended: Ended) -> str:
+    """How the kill of a part of a whole Dagster ended, in a line."""
+    again = "" if ended.reattached_s is None else f", re-attached {ended.reattached_s:.1f} s after the retry's start"
+    found = f"{len(ended.findings)} findings" if ended.findings else "nothing found"
+    return f"{ended.part} of a whole Dagster killed: {ended.seconds:.0f} s until all was over{again}; {found}."
 
 
 def markdown(campaign: Campaign) -> str:

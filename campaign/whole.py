@@ -119,7 +119,9 @@ def whole(facility: str) -> Iterator[Whole]:
                 closing(Database(settings.deployment.ledger)) as database,
             ):
                 beamline = settings.beamline
-                work = f"{beamline.name}/{beamline.facilities[facility].work}/raw+tiff+zarr"
+                rules = beamline.facilities[facility]
+                made = "tiff+zarr" if rules.work == rules.raw else "raw+tiff+zarr"
+                work = f"{beamline.name}/{rules.work}/{made}"
                 way = build_graph(beamline).way(facility)
                 yield Whole(stack, compose(settings), way, instance, Ledger(database), work)
 
