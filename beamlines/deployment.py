@@ -59,15 +59,17 @@ class SuperfacilityService(Strict):
 class SlurmRestService(Strict):
     """A Slurm REST API, by name of a facility of that kind."""
 
-    api_url: str
-    """What stands before ``/slurm/<version>`` and ``/slurmdb/<version>``."""
+    controller_url: str
+    """With its version, as in ``https://host/slurm/v0.0.38``."""
+    accounting_url: str | None = None
+    """``.../slurmdb/v0.0.38``; None where none is offered: then a job is known for some minutes after its end only."""
     version: str = Field(pattern=r"^v\d+\.\d+\.\d+$")
-    """Of the API: field names differ by version."""
+    """Of both: field names differ by version."""
     user: str | None = None
     """Goes with the token as slurmrestd wants it; None where the header ``Authorization`` carries it."""
     token: SecretName
-    accounting: bool = True
-    """Whether ``slurmdb`` is offered: without it a job is known for some minutes after its end only."""
+    partition: str | None = None
+    """Of every job; None for the cluster's default."""
 
 
 class FacilityHere(Strict):

@@ -16,7 +16,7 @@ from globus_sdk.transport import RetryConfig
 
 from twin.server import Twin
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 def eventually(condition: Callable[[], Any]) -> Any:

@@ -127,10 +127,8 @@ class BatchFacility:
         evidence = self._evidence(seen)
         logs = self._service.log_paths(job, seen)
         if seen.job_state not in TERMINAL:
-            # Where only Globus reaches the log, each look would be a transfer before those of scans: there it is read
-            # once, at the end.
-            is_followed = seen.job_state is JobState.ACTIVE and self._files.at_once
-            lines = following.news(logs, self._clock.now()) if is_followed else ()
+            running = seen.job_state is JobState.ACTIVE
+            lines = following.news(logs, self._clock.now()) if running else ()
             return RemoteStatus(seen.job_state, seen.words, evidence, seen.started, lines)
         outputs = job.outputs if seen.job_state is JobState.COMPLETED else ()
         contents = self._read_all([*logs, *(output.manifest.posix for output in outputs)])
@@ -196,6 +194,11 @@ class BatchFacility:
             "nodes": list(seen.nodes),
         }
 
+    @property
+    def look_every(self) -> timedelta:
+        """How often a log is looked at while its job runs."""
+        return self._files.look_every
+
     def followed(self, path: str) -> str:
         """A log while its job runs. Raises FileNotFoundError, and FileTooLargeError."""
         return self._text(path, FOLLOWED_BYTES)
@@ -224,7 +227,7 @@ class _Work:
     following: Following = field(init=False)
 
     def __post_init__(self) -> None:
-        self.following = Following(self.facility.followed)
+        self.following = Following(self.facility.followed, self.facility.look_every)
 
     def prepare(self, name: str) -> dict[str, Any]:  # noqa: ARG002
         return {FACILITY: self.facility.name, "since": self.clock.now().isoformat()}

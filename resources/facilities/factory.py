@@ -79,15 +79,16 @@ def _service(
         return ComputeJobs(login_of(deployment), rules, files, clock, compute_url=url), files
     service = deployment.slurm_rest.get(name)
     if service is None:
-        raise _missing(name, deployment, f"slurm_rest.{name}", "api_url, version, user, token")
+        raise _missing(name, deployment, f"slurm_rest.{name}", "controller_url, version, token")
     rest = SlurmRest(
-        f"{service.api_url}/slurm/{service.version}",
-        f"{service.api_url}/slurmdb/{service.version}" if service.accounting else None,
+        service.controller_url,
+        service.accounting_url,
         service.version,
         token=secret(service.token),
         token_source=service.token.said,
         user=service.user,
         clock=clock,
+        partition=service.partition,
     )
     return rest, files
 

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from resources.errors import ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import FileTooLargeError
 
-LOOK_EVERY = timedelta(seconds=30)
-"""Each look fetches the whole log: the services have no other way."""
 FOLLOWED_BYTES = 1024**2
 """A worker that waits shall stay small; a longer log is judged at the end all the same."""
 LINES_A_LOOK = 10
@@ -27,6 +25,8 @@ class Following:
 
     read: Callable[[str], str]
     """The text of a log, at most FOLLOWED_BYTES. Raises FileNotFoundError, and FileTooLargeError beyond."""
+    every: timedelta
+    """How often one looks, at most."""
     told: int = 0
     looked: datetime | None = None
     seen: dict[str, int] = field(default_factory=dict)
@@ -37,7 +37,9 @@ class Following:
 
         A log that is not there yet, or cannot be read now, has no news: that is no failure of the job.
         """
-        if self.told >= LINES_A_JOB or (self.looked is not None and now - self.looked < LOOK_EVERY):
+        if self.looked is None:
+            self.looked = now  # what ends before the first look is told at its end
+        if self.told >= LINES_A_JOB or now - self.looked < self.every:
             return ()
         self.looked = now
         return tuple(line for log in logs for line in self._of(log))

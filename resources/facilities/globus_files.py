@@ -24,7 +24,8 @@ _FOLDER = ".als-fetched"
 class GlobusFiles:
     """Files below the root of a place, read over ``bench``, a place that is mounted on this machine."""
 
-    at_once = False
+    look_every = timedelta(minutes=5)
+    """Each is a transfer, among those of scans."""
 
     def __init__(self, globus: Globus, place: Place, bench: Place, clock: Clock) -> None:
         self._globus = globus

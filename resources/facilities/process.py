@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 import psutil
@@ -153,7 +153,7 @@ class ProcessJobs:
 class LocalFiles:
     """Files of this machine."""
 
-    at_once = True
+    look_every = timedelta(seconds=10)
 
     def list(self, path: str) -> list[Entry]:
         try:

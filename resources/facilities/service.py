@@ -6,7 +6,7 @@ Does not: any API (superfacility, ...), or what is made of it (the facility itse
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -136,8 +136,8 @@ class Files(Protocol):
     """Small files at a facility. Every method may raise ServiceUnavailableError or ServiceRefusedError."""
 
     @property
-    def at_once(self) -> bool:
-        """Whether reading is one quick request, and not a transfer that waits for others."""
+    def look_every(self) -> timedelta:
+        """How often a log may be looked at while its job runs: each look fetches all of it."""
 
     def list(self, path: str) -> list[Entry]:
         """The file, or what lies in the folder. Raises FileNotFoundError."""

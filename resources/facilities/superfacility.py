@@ -54,7 +54,7 @@ class _NotAcceptedError(Exception):
 class Superfacility:
     """One machine, as the API gives access to it. The session is made when it is first needed, and kept."""
 
-    at_once = True
+    look_every = timedelta(seconds=30)
 
     def __init__(
         self, service: SuperfacilityService, machine: str, clock: Clock, links: PurePosixPath | None = None

@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from resources.errors import ServiceRefusedError, ServiceUnavailableError
-from resources.facilities.following import LINES_A_JOB, LOOK_EVERY, Following
+from resources.facilities.following import LINES_A_JOB, Following
 from resources.facilities.job import FileTooLargeError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+LOOK_EVERY = timedelta(seconds=30)
 
 
 class Logs:
@@ -17,8 +18,9 @@ class Logs:
     def __init__(self):
         self.texts = {}
         self.looks = 0
-        self.following = Following(self.read)
+        self.following = Following(self.read, LOOK_EVERY)
         self.now = START
+        self.following.news((), START)
 
     def read(self, log):
         text = self.texts.get(log, FileNotFoundError(log))

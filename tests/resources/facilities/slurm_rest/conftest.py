@@ -59,7 +59,8 @@ def write_configuration(folder: Path) -> Path:
     deployment["prefixes"]["olcf"] = "${ALS_STATE}/world/olcf"
     deployment["slurm_rest"] = {
         "olcf": {
-            "api_url": "${ALS_TWIN_URL}/slurm_rest",
+            "controller_url": "${ALS_TWIN_URL}/slurm_rest/slurm/v0.0.38",
+            "accounting_url": "${ALS_TWIN_URL}/slurm_rest/slurmdb/v0.0.38",
             "version": "v0.0.38",
             "user": "alsdev",
             "token": {"file": "${ALS_STATE}/secrets/olcf_token"},
@@ -113,8 +114,8 @@ class Bench:
 def _client(twin: Twin, **changes: object) -> SlurmRest:
     service = twin.world.deployment.slurm_rest["olcf"]
     arguments: dict[str, object] = {
-        "controller_url": f"{service.api_url}/slurm/{service.version}",
-        "accounting_url": f"{service.api_url}/slurmdb/{service.version}",
+        "controller_url": service.controller_url,
+        "accounting_url": service.accounting_url,
         "version": service.version,
         "token": secret(service.token),
         "token_source": str(service.token.file),

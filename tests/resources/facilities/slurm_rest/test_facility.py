@@ -28,6 +28,8 @@ SUBMITS = "POST /slurm_rest/slurm/*/job/submit"
 class FilesOnDisk:
     """Files, where the facility's disk is this machine's."""
 
+    look_every = timedelta(seconds=30)
+
     def list(self, path: str) -> list[Entry]:
         return [Entry(one.name, one.stat().st_size, one.is_dir()) for one in Path(path).iterdir()]
 
