@@ -17,6 +17,8 @@ from twin.scheduler.local import LocalScheduler
 from twin.server import Twin
 
 _NAME = re.compile(r"als-[0-9a-f]+-[0-9a-f]{32}-\d+")
+_SUCCEEDED = re.compile(r'"returncode": *0\b')
+"""The service's own ``success`` says only that the function has returned: one that was ended returns too."""
 _COMPUTE = {
     "job-vanishes": "vanish",
     "job-does-not-boot": "exception",
@@ -122,7 +124,7 @@ class ComputeSite:
                 JobSeen(
                     name=name[0] if name else task["task_id"],
                     job_id=task["task_id"],
-                    state=str(JobState.COMPLETED if task["status"] == "success" else task["status"]),
+                    state=str(JobState.COMPLETED if _SUCCEEDED.search(task.get("result", "")) else JobState.FAILED),
                     submitted=datetime.fromisoformat(task["made"]),
                     ended=None if ended is None else datetime.fromtimestamp(float(ended), UTC),
                 )
