@@ -14,6 +14,7 @@ from als_assets.naming import asset_key
 from als_assets.operations.findings import Finding, Verdict, fault
 from beamlines.config import Beamline
 from beamlines.deployment import Shadow
+from beamlines.layout import Copy
 from beamlines.places import Role
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import Standing
@@ -67,7 +68,7 @@ def look_at_old_system(beamline: Beamline, prefect: Prefect | None) -> Iterator[
 def look_at_scans(
     instance: dg.DagsterInstance, beamline: Beamline, graph: Graph, standings: Standings
 ) -> Iterator[Finding]:
-    """How many scans have gone the whole way here, branch by branch: of those that may, and are to."""
+    """How many scans have gone the whole way here, of those that may, and are to."""
     arrived = _whole(instance, graph.arrival)
     ingested = _whole(instance, graph.ingested)
     if not arrived:
@@ -76,17 +77,23 @@ def look_at_scans(
         return
     yield _of_scans("ingested", arrived, ingested, f"each is on {beamline.scans.first_copy}, verified")
     known = standings.of_many(ingested)
-    for facility in graph.branches:
-        copies = [copy for copy in graph.copies if copy.maker == facility and copy.place.role is Role.DURABLE]
-        if not copies:
-            continue  # nothing of this branch is kept anywhere
-        sent = {
-            key
-            for key in ingested
-            if beamline.sends_on(ScanId.from_key(key), facility, known.get(key, Standing())).allowed
-        }
-        done = set.intersection(*(_whole(instance, asset_key(beamline, copy)) for copy in copies))
-        yield _of_scans(facility, sent, done, "each has its products at every place that keeps them")
+    # The first facility takes what arrives; in its outages others do, and such a scan has come as far.
+    facility = next(iter(beamline.preference), None)
+    if facility is None or not _kept(graph, facility):
+        return  # nothing is sent anywhere, or kept anywhere
+    sent = {
+        key for key in ingested if beamline.sends_on(ScanId.from_key(key), facility, known.get(key, Standing())).allowed
+    }
+    done: set[str] = set()
+    for name in graph.branches:
+        kept = [_whole(instance, asset_key(beamline, copy)) for copy in _kept(graph, name)]
+        done |= set.intersection(*kept) if kept else set()
+    yield _of_scans(facility, sent, done, "each has its products at every place that keeps them")
+
+
+def _kept(graph: Graph, branch: str) -> list[Copy]:
+    """The products of a branch that are kept."""
+    return [copy for copy in graph.copies if copy.maker == branch and copy.place.role is Role.DURABLE]
 
 
 def look_at_flight(instance: dg.DagsterInstance, graph: Graph, clock: Clock) -> Iterator[Finding]:
