@@ -52,6 +52,9 @@ class Platform:
 
     def but(self, **changes: Any) -> "Platform":
         """The same platform with another file of the beamline."""
+        if "facilities" in changes:
+            known = [name for name in self.settings.beamline.preference if name in changes["facilities"]]
+            changes = {"preference": tuple(known), **changes}
         beamline = self.settings.beamline.model_copy(update=changes)
         return Platform(self.twin, Settings(self.settings.deployment, beamline), self.instance, self.phantom)
 
