@@ -89,9 +89,9 @@ class Flight:
             yield from self._sweep(one)
 
     def _onward(self) -> list[Place]:
-        """Where each facility's raw files go, once."""
+        """Where each facility's raw files go from the first copy, once."""
         names = dict.fromkeys(facility.raw for facility in self.beamline.facilities.values())
-        return [self.beamline.places[name] for name in names]
+        return [self.beamline.places[name] for name in names if name != self.beamline.scans.first_copy]
 
     def _hop(self, hop: Hop) -> Landed | Trouble:
         watch = Stopwatch()

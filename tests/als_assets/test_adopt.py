@@ -149,9 +149,11 @@ def test_manifests_are_refused_where_nothing_can_be_read_from_here(adopt):
         adopt("nersc", "old-5", manifests=True)
 
 
-def test_a_place_of_no_branch_and_a_folder_that_is_nowhere_are_refused(adopt):
-    with pytest.raises(NotAdoptableError, match="no asset of the graph lies at alcf"):
-        adopt("alcf", "")
+def test_a_place_of_no_branch_and_a_folder_that_is_nowhere_are_refused(platform, adopt):
+    known = platform.settings.beamline.places
+    more = platform.but(places={**known, "tape": known["nersc"].model_copy(update={"name": "tape"})})
+    with pytest.raises(NotAdoptableError, match="no asset of the graph lies at tape"):
+        adopt("tape", "", by=more)
     with pytest.raises(NotAdoptableError, match="there is no folder 'nowhere'"):
         adopt("data832", "nowhere")
 
@@ -303,7 +305,7 @@ def test_what_a_branch_has_made_is_in_no_backlog(platform, done):
 
 def test_a_branch_that_is_not_there_is_refused_with_those_that_are(platform):
     beamline = platform.settings.beamline
-    with pytest.raises(ValueError, match="no branch 'alcf'; there are nersc"):
+    with pytest.raises(ValueError, match="no branch 'tape'; there are alcf, local, nersc, olcf"):
         backlog_of(
-            platform.instance, beamline, graph.build(beamline), "alcf", "", platform.standings, include_aborted=False
+            platform.instance, beamline, graph.build(beamline), "tape", "", platform.standings, include_aborted=False
         )

@@ -47,7 +47,10 @@ def test_a_small_file_goes_the_whole_way_and_is_removed(platform: Platform) -> N
     assert result.success
     (metadata,) = [e.step_output_data.metadata for e in result.all_events if e.is_successful_output]
     rows = [record.data for record in metadata["hops"].records]
-    assert [row["hop"] for row in rows] == ["spot832 to spot832", "spot832 to data832", "data832 to nersc"]
+    assert [row["hop"] for row in rows] == [
+        *("spot832 to spot832", "spot832 to data832"),
+        *("data832 to nersc", "data832 to alcf", "data832 to olcf"),
+    ]
     assert all(row["bytes"] > 0 and row["task"] and row["seconds"] > 0 for row in rows)
     assert "external sha256" in rows[-1]["verified by"]
     assert there(platform, "spot832") == {"test.txt"}

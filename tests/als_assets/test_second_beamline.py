@@ -52,13 +52,13 @@ def test_its_whole_graph_is_built_from_its_file(definitions: dg.Definitions) -> 
 def test_it_has_jobs_routers_and_partitions_of_its_own(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     branches = {"bl901_pole", "bl901_dunes", "bl901_pole_again", "bl901_dunes_again"}
-    assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register", "bl901_compare"} | branches
+    assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register", "bl901_compare", "bl901_prune"} | branches
     sensors = {sensor.name for sensor in definitions.sensors or []}
     assert sensors == {
         *("bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"),
         *("bl901_facility_status", "bl901_reconciler"),
     }
-    assert list(definitions.schedules or []) == []  # its file asks for no flight check
+    assert [one.name for one in definitions.schedules or []] == ["bl901_prune_schedule"]  # and for no flight check
     graph = definitions.resolve_asset_graph()
     partitions = [graph.get(key).partitions_def for key in graph.get_all_asset_keys()]
     assert {one.name for one in partitions if isinstance(one, dg.DynamicPartitionsDefinition)} == {"bl901_scans"}

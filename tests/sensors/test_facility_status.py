@@ -135,11 +135,12 @@ class Watch:
         self.daemon, self.clock, self.board = daemon, clock, board
 
     def ticks(self, count: int = 1, apart_s: float = 60) -> list[str]:
-        """Tick so many times; the descriptions of what was recorded meanwhile."""
+        """Tick so many times; the descriptions of what was recorded of NERSC meanwhile."""
         said = []
         for _ in range(count):
             events = self.daemon.tick(SENSOR).asset_events
-            said += [str(event.description) for event in events if isinstance(event, dg.AssetMaterialization)]
+            recorded = [one for one in events if isinstance(one, dg.AssetMaterialization) and one.asset_key == STATUS]
+            said += [str(one.description) for one in recorded]
             self.clock.sleep(apart_s)
         return said
 
