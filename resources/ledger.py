@@ -176,7 +176,8 @@ class Ledger:
 
     def last(self, key: WorkKey) -> Record | None:
         """The newest attempt at exactly this work."""
-        return next(iter(self._select(remote_work.c.key == key.digest)), None)
+        # By its number, not by its time: another worker's clock may have been ahead.
+        return max(self._select(remote_work.c.key == key.digest), key=lambda record: record.attempt, default=None)
 
     def attempts(self, asset: str, partition: str) -> list[Record]:
         """Every attempt, with whatever settings, to make this partition of this asset; the newest first."""

@@ -353,3 +353,16 @@ def test_what_a_check_has_left_in_flight_is_forgotten_when_its_worker_is_dead(
 def test_an_asset_that_only_sounds_like_a_check_is_none(ledger: Ledger) -> None:
     attempted(ledger, WorkState.FAILED, key=replace(KEY, asset="bl832/flightXcheck#a"))
     assert pruned(ledger) == 0
+
+
+def test_the_last_attempt_is_the_last_also_where_its_workers_clock_was_behind(ledger: Ledger) -> None:
+    """Seen by the fault campaign, case nersc:product-corrupted: the claim went round for ever."""
+    ahead, behind = NOW + timedelta(seconds=30), NOW
+    for now, state in ((ahead, WorkState.FAILED), (behind, WorkState.SUCCEEDED)):
+        claim = ledger.claim(KEY, ME, now)
+        assert isinstance(claim, Claimed)
+        ledger.finish(claim.record, state, {}, now)
+    last = ledger.last(KEY)
+    assert last is not None
+    assert last.attempt == 2
+    assert isinstance(ledger.claim(KEY, ME, NOW), AlreadyDone)
