@@ -8,19 +8,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from als.connection import connect
 from als.options import DAYS, UP_STATE, StateDir
+from als.saying import console, end_with, say
 from als.words import size
 
 if TYPE_CHECKING:
     from als_assets.operations.adopt import Tally
     from als_assets.operations.backlog import Backlog
 
-console = Console()
 _SHOWN = 20
 
 
@@ -61,19 +60,13 @@ def register(
                 screen.update(Text(f"{place}: {tally}"), refresh=console.is_terminal)
 
             tally = adoption.run(folder.strip("/"), progress)
-    _say(f"{place}: {tally} ({size(tally.bytes)} of raw files adopted; each is held until it is released)")
+    say(f"{place}: {tally} ({size(tally.bytes)} of raw files adopted; each is held until it is released)")
     for found in tally.misplaced[:_SHOWN]:
-        _say(f"  not adopted, the platform would look for it elsewhere: {found.location}")
-    for found in tally.violations:
-        console.print(
-            f"VIOLATION: {found.key} is restricted and lies at {found.location}; `als scan withdraw` removes it",
-            style="bold red",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
-        )
-    if tally.violations:
-        raise typer.Exit(1)
+        say(f"  not adopted, the platform would look for it elsewhere: {found.location}")
+    end_with(
+        f"VIOLATION: {found.key} is restricted and lies at {found.location}; `als scan withdraw` removes it"
+        for found in tally.violations
+    )
 
 
 def backfill(
@@ -119,18 +112,14 @@ def backfill(
         for assets, keys in found.parts:
             tags = {"als/backfilled_by": connection.author}
             started = at.webserver.backfill([asset.path for asset in assets], keys, tags)
-            _say(f"backfill {started}: {len(keys)} scans, {len(assets)} assets each; the UI's page Backfills shows it")
+            say(f"backfill {started}: {len(keys)} scans, {len(assets)} assets each; the UI's page Backfills shows it")
 
 
 def _show(found: "Backlog") -> None:
-    _say(f"{len(found.scans)} scans, {size(found.bytes)} of raw files")
+    say(f"{len(found.scans)} scans, {size(found.bytes)} of raw files")
     for key in found.scans[:_SHOWN]:
-        _say(f"  {key}")
+        say(f"  {key}")
     if len(found.scans) > _SHOWN:
-        _say(f"  ... and {len(found.scans) - _SHOWN} more")
+        say(f"  ... and {len(found.scans) - _SHOWN} more")
     for reason, keys in found.left_out.items():
-        _say(f"left out, {reason}: {len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})")
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+        say(f"left out, {reason}: {len(keys)} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})")

@@ -12,12 +12,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from als.connection import connect
 from als.options import DAYS, UP_STATE, StateDir
+from als.saying import console, end_with, say
 from beamlines.config import Beamline
 from resources.errors import PlatformError
 
@@ -30,7 +30,6 @@ ANY_FACILITY = {"allow_extra_args": True, "ignore_unknown_options": True}
 FILES = "files"
 """What people call the sensor that finds new scans."""
 _WORDS = {"on": True, "off": False}
-console = Console()
 
 
 def branches(
@@ -60,10 +59,7 @@ def branches(
     for name, taken in found.items():
         _say_missed(name, taken, listed=show)
     unseen = list(dict.fromkeys(str(state) for state in states.values() if isinstance(state, PlatformError)))
-    for problem in dict.fromkeys([*failed, *unseen]):
-        console.print(problem, style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if failed or unseen:
-        raise typer.Exit(1)
+    end_with(dict.fromkeys([*failed, *unseen]))
 
 
 def switches(beamline: Beamline) -> dict[str, str]:
@@ -98,7 +94,7 @@ def _switch(webserver: "Webserver", sensors: dict[str, str], orders: dict[str, b
         except PlatformError as error:
             yield f"{name} was not switched {word}: {error}"
         else:
-            _say(f"{name} is {word}" if changed else f"{name} was {word} already")
+            say(f"{name} is {word}" if changed else f"{name} was {word} already")
 
 
 def _state(webserver: "Webserver", sensor: str) -> "bool | PlatformError":
@@ -130,11 +126,7 @@ def _word(*, on: bool) -> Text:
 
 def _say_missed(name: str, taken: "Taken", *, listed: bool) -> None:
     for reason, count in taken.reasons.items():
-        _say(f"{name} missed {count}: {reason}")
+        say(f"{name} missed {count}: {reason}")
     if listed:
         for key, reason in taken.missed.items():
-            _say(f"  {key}  ({reason})")
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+            say(f"  {key}  ({reason})")

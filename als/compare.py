@@ -6,18 +6,17 @@ Belongs here: arguments, and words for people. Does not: the comparison itself (
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from als.connection import connect
 from als.options import UP_STATE, StateDir
 from als.reconstruct import follow_run
+from als.saying import say
 from als.scans import Name, known_scan
 from beamlines.scans import PartitionKey
 
 if TYPE_CHECKING:
     from als.platform import Platform
 
-console = Console()
 NO_LABEL = "."
 """Stands for the result that has no label; a label cannot be called so."""
 
@@ -52,12 +51,12 @@ def compare(
         config = {"ops": {job.step: {"config": {"first": first.label or "", "facility": whose}}}}
         tags = {"dagster/partition": str(second), "als/begun_by": connection.author}
         run_id = at.webserver.launch(job.job.name, tags=tags, config=config)
-        _say(f"{second} is compared with {first} ({at.webserver.url}/runs/{run_id})")
+        say(f"{second} is compared with {first} ({at.webserver.url}/runs/{run_id})")
         if wait:
             code, view = follow_run(at, second, [job.comparison], run_id)
             for asset in view.assets.values():
                 if "path" in asset.metadata:
-                    _say(f"{asset.metadata['path']}/comparison.png")
+                    say(f"{asset.metadata['path']}/comparison.png")
             raise typer.Exit(code)
 
 
@@ -76,7 +75,3 @@ def _refuse_what_is_not_there(at: "Platform", facility: str, first: PartitionKey
             raise CannotCompareError(
                 f"no result of {key} by {facility} is recorded on site; of this scan there are: {known}"
             )
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from als.connection import connect
-from als.findings import console, report
+from als.findings import report
 from als.options import UP_STATE, StateDir
+from als.saying import console
 
 SHADOW_LEDGER = "ALS_SHADOW_LEDGER_URL"
 PREFECT_URL, PREFECT_KEY = "PREFECT_API_URL", "PREFECT_API_KEY"

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.text import Text
+
+from als.saying import console
 
 if TYPE_CHECKING:
     from als_assets.operations.findings import Finding  # dagster costs every command a second
 
-console = Console()
 _SIGN = {"fine": ("✓", "green"), "warning": ("!", "yellow"), "fault": ("✗", "bold red")}
 
 

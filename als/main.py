@@ -18,6 +18,7 @@ from als import archive, branches, compare, doctor, reconstruct, remote, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
+from als.saying import console, say
 from resources.clock import SystemClock
 from resources.errors import PlatformError
 
@@ -41,7 +42,6 @@ ScanFile = Annotated[
 ]
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 REFUSALS = (stacks.StackError, NothingRunsError, PlatformError, ValueError)
-console = Console()
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,7 +120,7 @@ def measure(
     state = state.resolve()
     stacks.must_run(state)
     path = _measure(state, scan)
-    console.print(f"measured {path}", soft_wrap=True, highlight=False, markup=False)
+    say(f"measured {path}")
     if not silent:
         scans.new_scan([announced(path)], state=state)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from als.connection import connect
 from als.options import UP_STATE, StateDir
+from als.saying import console, say, say_problem
 from als.scans import Name, known_scan
 from beamlines.layout import Copy
 from beamlines.scans import PartitionKey
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from als.platform import Platform
     from als_assets.graph import AgainJob
 
-console = Console()
 _POLL_S = 0.5
 
 Label = Annotated[str, typer.Option("--label", help="1 to 32 of a-z, 0-9 and '-': the result lies under it.")]
@@ -101,14 +100,14 @@ def _begin(at: "Platform", again: "AgainJob", key: PartitionKey, settings: Setti
 
     there = refuse_what_cannot_be(at.instance, at.beamline, at.gate, again, key, settings)
     if there is not None and there.run_id is not None:
-        _say(f"{key} is being made with these settings: run {there.run_id}")
+        say(f"{key} is being made with these settings: run {there.run_id}")
         return there.run_id
     if there is not None:
-        _say(f"{key} was made with these settings ({there.where}): what is whole stays, and what is lost is made again")
+        say(f"{key} was made with these settings ({there.where}): what is whole stays, and what is lost is made again")
     at.instance.add_dynamic_partitions(str(at.graph.partitions.name), [str(key)])
     tags = {"dagster/partition": str(key), "als/begun_by": author}
     run_id = at.webserver.launch(again.job.name, tags=tags, config=again.config(settings))
-    _say(f"{key}: its reconstruction begins ({at.webserver.url}/runs/{run_id})")
+    say(f"{key}: its reconstruction begins ({at.webserver.url}/runs/{run_id})")
     return run_id
 
 
@@ -117,7 +116,7 @@ def _forget(at: "Platform", key: PartitionKey) -> None:
 
     refuse_to_forget(at.instance, at.beamline, at.graph, at.ledger, key)
     at.instance.delete_dynamic_partition(str(at.graph.partitions.name), str(key))
-    _say(f"{key} is forgotten: nothing was made under it")
+    say(f"{key} is forgotten: nothing was made under it")
 
 
 def _job(at: "Platform", facility: str) -> "AgainJob":
@@ -153,9 +152,5 @@ def follow_run(at: "Platform", key: PartitionKey, copies: Iterable[Copy], run_id
             break
         at.clock.sleep(_POLL_S)
     for error in view.errors:
-        console.print(error, style="bold red", soft_wrap=True, highlight=False, markup=False)
+        say_problem(error)
     return (0 if run is not None and run.status is dg.DagsterRunStatus.SUCCESS else 1), view
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

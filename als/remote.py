@@ -9,17 +9,16 @@ Two commands rather than one with an option: what only looks can never end anyth
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from als.connection import connect
 from als.options import UP_STATE, StateDir
+from als.saying import console, end_with, say
 
 if TYPE_CHECKING:
     from als_assets.operations.remote_work import Everything, Piece  # dagster costs every command a second
 
 app = typer.Typer(no_args_is_help=True, help="Our jobs and transfers at every facility and at Globus.")
-console = Console()
 
 
 @app.command("list")
@@ -34,7 +33,7 @@ def show(state: StateDir = UP_STATE) -> None:
     with platform(connect(state)) as at:
         found = look(at.ending)
     _show(found)
-    _end_with(found.problems)
+    end_with(found.problems)
 
 
 @app.command()
@@ -58,18 +57,18 @@ def cancel(
         found = look(at.ending)
         chosen = [piece for piece in found.pieces if piece.is_orphan] if orphans else found.named(names or [])
         for piece in chosen:
-            _say(f"{piece.name}  {_what(piece)}")
+            say(f"{piece.name}  {_what(piece)}")
         if not chosen:
-            _say("nothing is to be cancelled")
+            say("nothing is to be cancelled")
         elif not yes:
             typer.confirm(f"Cancel {'it' if len(chosen) == 1 else f'these {len(chosen)}'}?", abort=True)
         problems = []
         for piece, problem in end(at.ending, chosen):
             if problem is None:
-                _say(f"cancelled {piece.name}")
+                say(f"cancelled {piece.name}")
             else:
                 problems.append(f"{piece.name} could not be cancelled: {problem}")
-    _end_with([*problems, *(found.problems if orphans else [])])
+    end_with([*problems, *(found.problems if orphans else [])])
 
 
 def _show(found: "Everything") -> None:
@@ -80,13 +79,13 @@ def _show(found: "Everything") -> None:
             head.append("  ORPHAN", "bold red")
         console.print(head, soft_wrap=True, highlight=False)
         if record is not None:
-            _say(f"    for: {record.asset} of {record.partition}; ledger: {record.state}; run {record.owner.run_id}")
+            say(f"    for: {record.asset} of {record.partition}; ledger: {record.state}; run {record.owner.run_id}")
             if record.in_flight:
-                _say(f"    worker: {f'dead: {piece.death}' if piece.death else 'alive, as far as can be told'}")
+                say(f"    worker: {f'dead: {piece.death}' if piece.death else 'alive, as far as can be told'}")
         if there is not None and there.since is not None:
-            _say(f"    since {there.since:%Y-%m-%d %H:%M:%S} UTC")
+            say(f"    since {there.since:%Y-%m-%d %H:%M:%S} UTC")
     orphans = sum(piece.is_orphan for piece in found.pieces)
-    _say(f"{len(found.pieces)} in all, {orphans} of them orphans")
+    say(f"{len(found.pieces)} in all, {orphans} of them orphans")
 
 
 def _what(piece: "Piece") -> str:
@@ -97,14 +96,3 @@ def _what(piece: "Piece") -> str:
     if piece.is_lost:
         return f"{piece.service}: NOT KNOWN THERE"
     return f"{piece.service}: not submitted yet"
-
-
-def _end_with(problems: list[str]) -> None:
-    for problem in problems:
-        console.print(problem, style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if problems:
-        raise typer.Exit(1)
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from als.connection import connect
 from als.options import UP_STATE, StateDir
+from als.saying import console, end_with, say
 from beamlines.announcements import Announcement
 from beamlines.config import Beamline
 from beamlines.decisions import Reason
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from als_assets.operations.restrict import Left
 
 app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and what people decide about it.")
-console = Console()
 
 Name = Annotated[str, typer.Argument(help="Its partition key, its path below raw/, or its whole path.")]
 Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
@@ -61,7 +60,7 @@ def new_scan(
         inbox = Announcements(database)
         for message in messages:
             scan = inbox.take(message, beamline, author=connection.author, at=clock.now())
-            _say(f"announced {scan.key}")
+            say(f"announced {scan.key}")
 
 
 @app.command()
@@ -73,9 +72,9 @@ def show(name: Name, state: StateDir = UP_STATE) -> None:
         scan = known_scan(at, name)
         standing, history = at.standings.of(scan.key), at.standings.history(scan.key)
         words = _words(at.beamline, scan, standing)
-    _say(f"{scan.key}\n{scan.path!r}")
+    say(f"{scan.key}\n{scan.path!r}")
     for word, value in words:
-        _say(f"  {word:<12} {value}")
+        say(f"  {word:<12} {value}")
     if history:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for column in ("when (UTC)", "what", "by", "note", "detail"):
@@ -103,21 +102,21 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         at.standings.restrict(
             scan.key, Reason.RESTRICTED_BY_OPERATOR, author=connection.author, note=note, at=at.clock.now()
         )
-        _say(f"{scan.key} is restricted: from now on nothing of it is sent off site")
+        say(f"{scan.key} is restricted: from now on nothing of it is sent off site")
         copies = at.graph.copies
         on_site = {asset_key(at.beamline, copy) for copy in copies if copy.maker is None and not copy.place.off_site}
         failed = _terminate(at, runs_of(at.instance, at.beamline, scan, on_site))
         work = end_remote_work(at.beamline, scan, at.ending)
         for ended in work.ended:
-            _say(f"cancelled {ended}")
+            say(f"cancelled {ended}")
         lefts = off_site_copies(at.instance, at.beamline, copies, scan, at.transfer)
     if connection.settings.deployment.shadow is not None:
-        _say("This deployment is a shadow: what the system in charge has sent off site was not looked at.")
-    _say("Off site lie (als scan withdraw removes them):" if lefts else "Nothing of it is off site.")
+        say("This deployment is a shadow: what the system in charge has sent off site was not looked at.")
+    say("Off site lie (als scan withdraw removes them):" if lefts else "Nothing of it is off site.")
     for left in lefts:
-        _say(f"  {_said(left)}")
+        say(f"  {_said(left)}")
     unseen = [f"{_said(left)}: {left.why_unseen}" for left in lefts if left.why_unseen]
-    _end_with([*failed, *work.failed, *unseen])
+    end_with([*failed, *work.failed, *unseen])
 
 
 @app.command()
@@ -141,17 +140,17 @@ def withdraw(
         scan = known_scan(at, name)
         lefts = off_site_copies(at.instance, at.beamline, at.graph.copies, scan, at.transfer)
         if not lefts:
-            _say("Nothing of it is off site.")
+            say("Nothing of it is off site.")
             return
         for left in lefts:
-            _say(f"  {_said(left)}")
+            say(f"  {_said(left)}")
         if not yes:
             typer.confirm("Delete these for good?", abort=True)
         keeper = prove_keeper(at.beamline, scan, at.standings, at.clock)
-        _say(f"{keeper.location} was read again and is intact ({keeper.bytes} bytes)")
+        say(f"{keeper.location} was read again and is intact ({keeper.bytes} bytes)")
         stores = (at.transfer, at.standings, at.instance, at.clock)
         for gone in run(at.beamline, scan, lefts, keeper, *stores, author=connection.author, note=note):
-            _say(f"deleted {_said(gone.left)}")
+            say(f"deleted {_said(gone.left)}")
 
 
 @app.command()
@@ -169,9 +168,9 @@ def unrestrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
             )
         at.standings.lift(scan.key, author=connection.author, note=note, at=at.clock.now())
         restriction = at.beamline.export_control.restriction(scan, at.standings.of(scan.key))
-    _say(f"the restriction of {scan.key} is lifted")
+    say(f"the restriction of {scan.key} is lifted")
     if restriction is not None:
-        _say(f"it still stays on site: {restriction[1]} ({restriction[0]})")
+        say(f"it still stays on site: {restriction[1]} ({restriction[0]})")
 
 
 @app.command()
@@ -193,13 +192,13 @@ def accept(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         if file is None:
             raise ValueError(f"{scan.key} is not on {at.beamline.scans.place}, and nothing was recorded of its file")
         at.standings.accept(scan.key, file, author=connection.author, note=note, at=at.clock.now())
-        _say(f"accepted: the file of {scan.key} is now {file}")
+        say(f"accepted: the file of {scan.key} is now {file}")
         if _is_ingested(at, scan):
-            _say("It was ingested before: its copies stay as they are, and new content is not copied.")
+            say("It was ingested before: its copies stay as they are, and new content is not copied.")
             return
         at.ledger.supersede(at.graph.ingested.to_user_string(), scan.key, at.clock.now())
         tags = {"dagster/partition": scan.key, "als/accepted_by": connection.author}
-        _say(f"its ingest begins (run {at.webserver.launch(at.graph.ingest.name, tags=tags)})")
+        say(f"its ingest begins (run {at.webserver.launch(at.graph.ingest.name, tags=tags)})")
 
 
 def known_scan(at: "Platform", name: str) -> ScanId:
@@ -245,7 +244,7 @@ def _terminate(at: "Platform", run_ids: list[str]) -> list[str]:
     except PlatformError as error:
         return [f"runs {', '.join(run_ids)} go on: {error}"]
     for run_id in run_ids:
-        _say(f"terminated run {run_id}")
+        say(f"terminated run {run_id}")
     return failed
 
 
@@ -286,14 +285,3 @@ def _brief(detail: str) -> str:
 def _said(left: "Left") -> str:
     words = str(left.there) if left.recorded else f"{left.there}, not recorded"
     return f"{left.copy.location(left.key)}  {left.key}  ({words})"
-
-
-def _end_with(problems: list[str]) -> None:
-    for problem in problems:
-        console.print(problem, style="bold red", soft_wrap=True, highlight=False, markup=False)
-    if problems:
-        raise typer.Exit(1)
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
