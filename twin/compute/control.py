@@ -3,17 +3,14 @@
 Belongs here: routes for the twin's control API. Does not: faults of the connection (faults), or what clients use (app).
 """
 
-import json
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from twin.compute.conditions import ComputeConditions, ComputeFault
 from twin.compute.service import Compute
+from twin.scheduler import control
 
 
 def create_control_app(compute: Compute) -> Starlette:
@@ -26,9 +23,6 @@ def create_control_app(compute: Compute) -> Starlette:
     | POST /reset | no faults, online, fast; tasks stay |
     """
 
-    async def overview(_: Request) -> None:
-        pass
-
     async def change(request: Request) -> None:
         changes = await request.json()
         compute.conditions = ComputeConditions.model_validate(compute.conditions.model_dump() | changes)
@@ -39,30 +33,13 @@ def create_control_app(compute: Compute) -> Starlette:
     async def reset(_: Request) -> None:
         compute.reset()
 
-    def answering(act: Callable[[Request], Awaitable[None]]) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            await act(request)
-            return JSONResponse(
-                {
-                    "conditions": compute.conditions.model_dump(mode="json"),
-                    "faults": [fault.model_dump(mode="json") for fault in compute.faults()],
-                    "tasks": [compute.task(task["task_id"]) for task in compute.tasks()],
-                }
-            )
-
-        return endpoint
-
-    table = [
-        ("GET", "/", overview),
-        ("PATCH", "/conditions", change),
-        ("POST", "/faults", add_fault),
-        ("POST", "/reset", reset),
-    ]
-    return Starlette(
-        routes=[Route(path, answering(act), methods=[method]) for method, path, act in table],
-        exception_handlers={ValidationError: _invalid, json.JSONDecodeError: _invalid},
-    )
+    table = [("PATCH", "/conditions", change), ("POST", "/faults", add_fault), ("POST", "/reset", reset)]
+    return control.create_app(table, lambda: _overview(compute))
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 422)
+def _overview(compute: Compute) -> dict[str, Any]:
+    return {
+        "conditions": compute.conditions.model_dump(mode="json"),
+        "faults": [fault.model_dump(mode="json") for fault in compute.faults()],
+        "tasks": [compute.task(task["task_id"]) for task in compute.tasks()],
+    }

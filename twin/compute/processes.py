@@ -1,11 +1,10 @@
 """The process of a task: started, looked for, and killed with everything that it has started.
 
-Belongs here: sessions and their environment. Does not: what a task goes through (service), or what it runs (worker).
+Belongs here: its environment, and the files in its folder.
+Does not: what a task goes through (service), or what it runs (worker).
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,9 +14,10 @@ from typing import Any
 
 import psutil
 
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-_HOME = "ALS_TWIN_TASK"
-"""A variable that every process of a task carries, also one that has left its session."""
+from twin.scheduler.processes import SYSTEM_PATH, processes
+
+_NO_SESSION = -1
+"""A task's processes are found by their TMPDIR alone, which all of them carry."""
 
 
 def start(home: Path, task: Mapping[str, Any], function: str) -> None:
@@ -30,7 +30,6 @@ def start(home: Path, task: Mapping[str, Any], function: str) -> None:
         "TMPDIR": str(home),
         "GC_TASK_UUID": task["task_id"],
         "GC_TASK_SANDBOX_DIR": str(home / "sandbox"),
-        _HOME: str(home),
     }
     with (home / "worker.log").open("ab") as log:
         # Forked once more: nobody here has to wait for it, and it outlives a restart of the twin.
@@ -58,7 +57,7 @@ def runs(home: Path) -> bool:
     """Whether the task's worker is there, or was started so lately that it has not said so yet."""
     try:
         worker = psutil.Process(int((home / "started").read_text()))
-        return worker.status() != psutil.STATUS_ZOMBIE and worker.environ().get(_HOME) == str(home)
+        return worker.status() != psutil.STATUS_ZOMBIE and worker.environ().get("TMPDIR") == str(home)
     except FileNotFoundError:
         return True
     except psutil.Error:
@@ -67,17 +66,15 @@ def runs(home: Path) -> bool:
 
 def kill(home: Path) -> None:
     """End every process of the task; what one of them starts meanwhile too."""
-    while processes := _processes(home):
-        for process in processes:
+    while left := processes(_NO_SESSION, str(home)):
+        for process in left:
             with suppress(psutil.NoSuchProcess):
-                os.kill(process.pid, signal.SIGKILL)
-        psutil.wait_procs(processes, timeout=1)
+                process.kill()
+        psutil.wait_procs(left, timeout=1)
 
 
-def _processes(home: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_HOME) == str(home):
-                found.append(process)
-    return found
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that others read meanwhile: it is there whole, or as it was."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)

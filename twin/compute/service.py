@@ -5,7 +5,6 @@ Does not: HTTP (app), or what runs inside a task's process (worker).
 """
 
 import json
-import shutil
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.compute.conditions import ComputeConditions, ComputeFault
-from twin.compute.processes import kill, result_of, runs, start
+from twin.compute.processes import kill, result_of, runs, start, write_whole
 
 PAYLOAD_LIMIT_BYTES = 10 * 1024**2
 _TICK_S = 0.05
@@ -70,7 +69,7 @@ class Compute:
         with self._lock:
             identifier = str(uuid.uuid4())
             self._functions[identifier] = document["function_code"]
-            _write(self._folder / "functions.json", self._functions)
+            write_whole(self._folder / "functions.json", json.dumps(self._functions))
         return identifier
 
     def submit(self, endpoint: str, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +224,7 @@ class Compute:
     def _keep(self, task: Mapping[str, Any]) -> None:
         home = self._home(task["task_id"])
         home.mkdir(parents=True, exist_ok=True)
-        _write(home / "task.json", task)
+        write_whole(home / "task.json", json.dumps(task))
 
     def _home(self, task_id: str) -> Path:
         return self._folder / "tasks" / task_id
@@ -233,9 +232,3 @@ class Compute:
     def _must_know(self, endpoint: str) -> None:
         if endpoint not in self._endpoints:
             raise ComputeError(404, 17, f"Endpoint {endpoint} could not be resolved")
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(document))
-    shutil.move(partial, path)

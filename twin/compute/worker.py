@@ -11,12 +11,12 @@ from pathlib import Path
 
 from globus_compute_sdk.serialize import ComputeSerializer, JSONData
 
+from twin.compute.processes import write_whole
+
 
 def main(home: Path) -> None:
     """Run the task of a folder."""
-    partial = home / ".started.partial"
-    partial.write_text(str(os.getpid()))
-    partial.rename(home / "started")
+    write_whole(home / "started", str(os.getpid()))
     work = json.loads((home / "work.json").read_text())
     serializer = ComputeSerializer(strategy_data=JSONData())  # type: ignore[no-untyped-call]
     try:
@@ -24,9 +24,7 @@ def main(home: Path) -> None:
         outcome = {"result": serializer.serialize(function(*args, **kwargs))}
     except Exception:
         outcome = {"exception": traceback.format_exc()}
-    partial = home / ".result.json.partial"
-    partial.write_text(json.dumps(outcome))
-    partial.rename(home / "result.json")
+    write_whole(home / "result.json", json.dumps(outcome))
 
 
 if __name__ == "__main__":
