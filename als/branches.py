@@ -64,7 +64,7 @@ def branches(
 
 def switches(beamline: Beamline) -> dict[str, str]:
     """Every switch, as people call it, and its sensor."""
-    routers = {name: f"{beamline.name}_route_to_{name}" for name in beamline.facilities}
+    routers = {name: beamline.router(name) for name in beamline.facilities}
     return {FILES: f"{beamline.name}_new_scans", **routers}
 
 

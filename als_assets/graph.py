@@ -42,6 +42,12 @@ class Graph:
     operations: list[dg.JobDefinition]
     """Jobs about the platform rather than one scan's data."""
 
+    def branch(self, name: str) -> "BranchJob":
+        """A facility's branch. Raises ValueError for one that is not there."""
+        if name not in self.branches:
+            raise ValueError(f"there is no branch {name!r}; there are {', '.join(sorted(self.branches))}")
+        return self.branches[name]
+
     def way(self, branch: str) -> list[dg.AssetKey]:
         """Every asset that a scan has once it has gone through a branch."""
         by_facilities = [copy for one in self.branches.values() for copy in one.copies]

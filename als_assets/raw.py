@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import dagster as dg
 
-from als_assets import checks, evidence
+from als_assets import checks, evidence, records
 from als_assets.naming import asset_key, asset_spec
 from als_assets.step import Stopwatch, refusal, remote_step
 from beamlines.config import Beamline
@@ -172,10 +172,7 @@ def manifest_here(context: dg.AssetExecutionContext, beamline: Beamline, copy: C
 
 
 def _must_be_as_adopted(context: dg.AssetExecutionContext, beamline: Beamline, copy: Copy, key: PartitionKey) -> None:
-    wanted = dg.AssetRecordsFilter(asset_key(beamline, copy), asset_partitions=[str(key)])
-    found = context.instance.fetch_materializations(wanted, limit=1).records
-    event = found[0].asset_materialization if found else None
-    said = {} if event is None else {name: value.value for name, value in event.metadata.items()}
+    said = records.newest(context.instance, asset_key(beamline, copy), str(key)) or {}
     if said.get("arrival") != Arrival.ADOPTED:
         raise FileNotFoundError(errno.ENOENT, "no manifest", str(copy.manifest(key).here))
     status = copy.location(key).here.stat()

@@ -155,6 +155,10 @@ class Beamline(Strict):
         allowed = self.export_control.may_be_at(scan, raw, standing)
         return send_on(standing, facility) if allowed.allowed else allowed
 
+    def router(self, facility: str) -> str:
+        """What the sensor is called that sends scans through a facility's branch: its switch is the branch's."""
+        return f"{self.name}_route_to_{facility}"
+
     def why_not_a_scan(self, path: str) -> str | None:
         """Why a path below raw/ is no scan of this beamline; None where it is one."""
         if ignored := self._is_ignored(PurePosixPath(path).parent):

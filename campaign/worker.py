@@ -12,11 +12,10 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,9 @@ from dagster._core.instance.ref import InstanceRef
 from als_assets.definitions import compose
 from resources.globus import Globus
 from resources.settings import PROJECT, Settings, load_settings, login_of
+from resources.testing import HastyClock
 
 DEPLOYMENT_FILE = PROJECT / "config" / "twin.yaml"
-NAP_S = 0.05
 HTTP_TIMEOUT_S = 2.0
 RETRY_FIRST_S = 0.1
 _PRELOADED = [
@@ -52,21 +51,6 @@ _PRELOADED = [
     "resources.standings",
     "zarr",
 ]
-
-
-class HastyClock:
-    """A clock that runs ahead: a sleep takes a twentieth of a second at most, and counts in full."""
-
-    def __init__(self, ahead: timedelta) -> None:
-        self._ahead = ahead
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
-
-    def sleep(self, seconds: float) -> None:
-        taken = min(seconds, NAP_S)
-        time.sleep(taken)
-        self._ahead += timedelta(seconds=seconds - taken)
 
 
 @dataclass(frozen=True)

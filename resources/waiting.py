@@ -13,6 +13,8 @@ from typing import Any
 
 from resources.work import WorkState
 
+APPEARS_WITHIN = timedelta(minutes=2)
+"""How long a service may take, seen from outside of the worker, to show what a row says was submitted."""
 UNKNOWN_GRACE = timedelta(minutes=10)
 """How long a state that no table knows is waited out: flags of a moment pass by then, and nobody waits a night for one
 that stays."""

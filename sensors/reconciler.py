@@ -21,6 +21,7 @@ from beamlines.config import Beamline
 from resources.clock import Clock
 from resources.errors import PlatformError
 from resources.owner import Owner
+from resources.waiting import APPEARS_WITHIN
 from resources.work import Record, Worker
 
 EVERY_S = 60
@@ -28,8 +29,6 @@ RETRY_GRACE = timedelta(minutes=2)
 """Dagster's daemon looks for runs to be retried every 5 s."""
 RETRIES_AGE = timedelta(days=1)
 """An older failure is left alone: by now somebody has dealt with it."""
-APPEARS_WITHIN = timedelta(minutes=2)
-"""How long a submit may take until its service shows it: only then can its worker's last word be looked for."""
 ENDED_A_TICK = 10
 """A tick has 60 s, and a service that is down takes long to say so."""
 RESUBMITTED_TAG = "als/resubmitted"

@@ -59,11 +59,6 @@ class Landmarks:
     """By facility: how it is."""
 
 
-def router_name(beamline: Beamline, facility: str) -> str:
-    """What the router of a facility is called."""
-    return f"{beamline.name}_route_to_{facility}"
-
-
 def router_sensor(
     beamline: Beamline, timing: Timing, facility: str, branch: PartitionedJob, marks: Landmarks
 ) -> dg.SensorDefinition:
@@ -72,7 +67,7 @@ def router_sensor(
     others = {name: asset for name, asset in marks.firsts.items() if name != facility}
 
     @dg.sensor(
-        name=router_name(beamline, facility),
+        name=beamline.router(facility),
         job_name=branch.name,
         minimum_interval_seconds=timing.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -255,7 +250,7 @@ def _ready(
 
 def _switched_off(instance: dg.DagsterInstance, beamline: Beamline) -> set[str]:
     """Facilities whose router a person has switched off."""
-    names = {router_name(beamline, facility): facility for facility in beamline.facilities}
+    names = {beamline.router(facility): facility for facility in beamline.facilities}
     states = instance.all_instigator_state(
         instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED}
     )

@@ -13,6 +13,7 @@ import dagster as dg
 from als_assets.graph import AgainJob, Graph
 from als_assets.naming import asset_key
 from als_assets.operations.restrict import IN_PROGRESS
+from als_assets.records import newest
 from beamlines.config import Beamline
 from beamlines.layout import LEGACY, Copy
 from beamlines.scans import PartitionKey
@@ -114,10 +115,7 @@ def refuse_to_forget(
 
 def _recorded(instance: dg.DagsterInstance, beamline: Beamline, copy: Copy, key: PartitionKey) -> dict[str, Any] | None:
     """What was said of a copy when it was recorded last; None where it never was."""
-    wanted = dg.AssetRecordsFilter(asset_key(beamline, copy), asset_partitions=[str(key)])
-    found = instance.fetch_materializations(wanted, limit=1).records
-    event = found[0].asset_materialization if found else None
-    return None if event is None else {name: value.value for name, value in event.metadata.items()}
+    return newest(instance, asset_key(beamline, copy), str(key))
 
 
 def _said(value: Any) -> str:

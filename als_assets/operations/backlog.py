@@ -11,14 +11,13 @@ import dagster as dg
 
 from als_assets.graph import Graph
 from als_assets.naming import asset_key
+from als_assets.records import every
 from beamlines.config import Beamline
 from beamlines.decisions import Decision, Reason
 from beamlines.layout import Artifact
 from beamlines.scans import InvalidPartitionKeyError, ScanId
 from beamlines.standing import Standing
 from resources.standings import Standings
-
-_PAGE = 1_000
 
 
 @dataclass(slots=True)
@@ -51,9 +50,7 @@ def backlog_of(
 
     Raises ValueError for a branch that is not there.
     """
-    if branch not in graph.branches:
-        raise ValueError(f"there is no branch {branch!r}; there are {', '.join(sorted(graph.branches))}")
-    copies, first = graph.branches[branch].copies, graph.branches[branch].first
+    copies, first = graph.branch(branch).copies, graph.branch(branch).first
     assets = [asset_key(beamline, copy) for copy in copies]
     made = next(asset_key(beamline, copy) for copy in copies if copy.artifact is Artifact.TIFF)
     sizes = dict(_on_site(instance, graph.ingested, folder))
@@ -86,17 +83,9 @@ def _wanted_all_the_same(decision: Decision, *, include_aborted: bool) -> bool:
 
 def _on_site(instance: dg.DagsterInstance, asset: dg.AssetKey, folder: str) -> Iterator[tuple[str, int]]:
     """Scans with a copy on site, by key, and the size of each; the newest record of each counts."""
-    cursor: str | None = None
-    while True:
-        page = instance.fetch_materializations(asset, limit=_PAGE, cursor=cursor, ascending=True)
-        for record in page.records:
-            event, key = record.asset_materialization, record.partition_key
-            if event is not None and key is not None and _is_below(key, folder):
-                size = event.metadata.get("bytes")
-                yield key, int(str(size.value)) if size is not None else 0
-        if not page.has_more:
-            return
-        cursor = page.cursor
+    for key, said in every(instance, dg.AssetRecordsFilter(asset)):
+        if _is_below(key, folder):
+            yield key, int(str(said.get("bytes", 0)))
 
 
 def _is_below(key: str, folder: str) -> bool:

@@ -15,6 +15,7 @@ import dagster as dg
 
 from als_assets.graph import BranchJob, Graph
 from als_assets.operations.restrict import IN_PROGRESS
+from als_assets.records import every
 from beamlines.config import Beamline
 from beamlines.decisions import Reason
 from beamlines.policy import Arrival
@@ -50,9 +51,7 @@ class Taken:
 
 def taken_by(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph, facility: str, since: datetime) -> Taken:
     """What became of the new scans that have arrived since then. Raises ValueError for a branch that is not there."""
-    if facility not in graph.branches:
-        raise ValueError(f"there is no branch {facility!r}; there are {', '.join(sorted(graph.branches))}")
-    branch = graph.branches[facility]
+    branch = graph.branch(facility)
     arrived = list(dict.fromkeys(_arrivals(instance, graph.arrival, since)))
     entered = instance.get_materialized_partitions(branch.first)
     under_way = _under_way(instance, branch)
@@ -70,17 +69,9 @@ def taken_by(instance: dg.DagsterInstance, beamline: Beamline, graph: Graph, fac
 
 def _arrivals(instance: dg.DagsterInstance, arrival: dg.AssetKey, since: datetime) -> Iterator[str]:
     """New scans, by key: what was adopted or mended was not to be sent on by itself."""
-    wanted, cursor = dg.AssetRecordsFilter(arrival, after_timestamp=since.timestamp()), None
-    while True:
-        page = instance.fetch_materializations(wanted, limit=_PAGE, cursor=cursor, ascending=True)
-        for record in page.records:
-            event, key = record.asset_materialization, record.partition_key
-            how = event.metadata.get("arrival") if event is not None else None
-            if how is not None and how.value == Arrival.NEW and key is not None and _is_scan(key):
-                yield key
-        if not page.has_more:
-            return
-        cursor = page.cursor
+    for key, said in every(instance, dg.AssetRecordsFilter(arrival, after_timestamp=since.timestamp())):
+        if said.get("arrival") == Arrival.NEW and _is_scan(key):
+            yield key
 
 
 def _under_way(instance: dg.DagsterInstance, branch: BranchJob) -> set[str]:

@@ -15,6 +15,7 @@ from resources.errors import PlatformError
 from resources.facilities.service import JobSeen
 from resources.owner import Owner
 from resources.remote import TERMINAL
+from resources.waiting import APPEARS_WITHIN
 from resources.work import Record
 
 GLOBUS = "globus"
@@ -22,10 +23,6 @@ DETAIL = "canceled by a person"
 GONE = "its service does not know it any more: closed by a person"
 LOOKS_BACK = timedelta(days=2)
 """Jobs that ended so lately are asked for too: one whose row is in flight has a state then."""
-
-
-APPEARS_WITHIN = timedelta(minutes=2)
-"""How long a service may take to show what it has accepted."""
 
 
 @dataclass(frozen=True, slots=True)

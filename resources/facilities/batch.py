@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from beamlines.layout import Artifact
 from beamlines.manifest import Manifest, ManifestError
@@ -17,7 +17,7 @@ from resources.errors import WorkFailedError
 from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
 from resources.facilities.following import FOLLOWED_BYTES, Following
-from resources.facilities.service import FacilityState, Files, JobSeen, JobService
+from resources.facilities.service import Content, FacilityState, Files, JobSeen, JobService
 from resources.gate import Gate
 from resources.remote import TERMINAL, Attempt, JobState, Patience, Pulse, Remote, RemoteStatus
 from resources.waiting import typical
@@ -25,8 +25,6 @@ from resources.work import FACILITY, Record, WorkKey
 
 LARGEST_FILE_BYTES = 8 * 1024**2
 """Of a log or a manifest. The pyramid of a 2560-cubed volume has about 9,400 files: 1 MB of manifest."""
-
-Content: TypeAlias = bytes | FileNotFoundError | FileTooLargeError
 
 
 class BatchFacility:

@@ -13,7 +13,7 @@ from beamlines.places import Location, Place, Store
 from resources.clock import Clock
 from resources.errors import ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import FileTooLargeError
-from resources.facilities.service import Entry
+from resources.facilities.service import Content, Entry
 from resources.globus import MOST_ENTRIES, EntryType, Globus, NotFoundError, Paths
 
 FETCH_MAY_TAKE = timedelta(minutes=10)
@@ -53,10 +53,8 @@ class GlobusFiles:
             raise content
         return content
 
-    def read_all(
-        self, paths: Sequence[str], *, limit_bytes: int
-    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
-        answers: dict[str, bytes | FileNotFoundError | FileTooLargeError] = {}
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
+        answers: dict[str, Content] = {}
         wanted: list[str] = []
         for path in paths:
             try:

@@ -29,7 +29,7 @@ import psutil
 
 from resources.errors import ServiceRefusedError
 from resources.facilities.job import FileTooLargeError, JobSpec
-from resources.facilities.service import Entry, FacilityState, Health, JobSeen, read_each
+from resources.facilities.service import Content, Entry, FacilityState, Health, JobSeen, read_each
 from resources.remote import JobState
 
 TIMED_OUT = 124
@@ -172,9 +172,7 @@ class LocalFiles:
         except PermissionError as error:
             raise _unreadable(path, error) from error
 
-    def read_all(
-        self, paths: Sequence[str], *, limit_bytes: int
-    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
         return read_each(self, paths, limit_bytes=limit_bytes)
 
 

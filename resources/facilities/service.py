@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from resources.facilities.job import FileTooLargeError, JobSpec
 from resources.remote import JobState
@@ -101,6 +101,10 @@ class FacilityState:
         return self.said if self.health is Health.UNAVAILABLE else None
 
 
+Content: TypeAlias = bytes | FileNotFoundError | FileTooLargeError
+"""What a file holds, or why it cannot be had."""
+
+
 class JobService(Protocol):
     """Jobs. Every method may raise ServiceUnavailableError or ServiceRefusedError; none repeats a submit by itself."""
 
@@ -145,17 +149,13 @@ class Files(Protocol):
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A file's content. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
 
-    def read_all(
-        self, paths: Sequence[str], *, limit_bytes: int
-    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
         """The same of several at once: where each would cost a transfer, all cost one. Errors are told by file."""
 
 
-def read_each(
-    files: Files, paths: Sequence[str], *, limit_bytes: int
-) -> dict[str, bytes | FileNotFoundError | FileTooLargeError]:
+def read_each(files: Files, paths: Sequence[str], *, limit_bytes: int) -> dict[str, Content]:
     """``read_all`` where every file is asked for by itself."""
-    answers: dict[str, bytes | FileNotFoundError | FileTooLargeError] = {}
+    answers: dict[str, Content] = {}
     for path in paths:
         try:
             answers[path] = files.read(path, limit_bytes=limit_bytes)

@@ -27,7 +27,7 @@ from resources.errors import CredentialsRefusedError, ServiceRefusedError, Servi
 from resources.facilities.job import FileTooLargeError
 from resources.facilities.nersc_status import state_of
 from resources.facilities.paths import askable, in_url, is_askable
-from resources.facilities.service import Entry, FacilityState, Health, read_each
+from resources.facilities.service import Content, Entry, FacilityState, Health, read_each
 from resources.facilities.slurm import NAMELESS
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ class Superfacility:
             raise FileTooLargeError(f"{path!r} has {len(content)} bytes, more than {limit_bytes}")
         return content
 
-    def read_all(
-        self, paths: Sequence[str], *, limit_bytes: int
-    ) -> Mapping[str, bytes | FileNotFoundError | FileTooLargeError]:
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
         return read_each(self, paths, limit_bytes=limit_bytes)
 
     def close(self) -> None:

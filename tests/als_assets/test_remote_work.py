@@ -9,12 +9,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from als_assets.operations.remote_work import APPEARS_WITHIN, Everything, Piece, cancel, look
+from als_assets.operations.remote_work import Everything, Piece, cancel, look
 from beamlines.layout import Artifact
 from resources.database import remote_work
 from resources.facilities import JobSpec
 from resources.ledger import Ledger
 from resources.owner import Owner
+from resources.waiting import APPEARS_WITHIN
 from resources.work import Claimed, Record, WorkKey, WorkState
 from tests.als_assets.conftest import Platform
 from twin.faults import Fault

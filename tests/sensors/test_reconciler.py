@@ -24,10 +24,10 @@ from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogCons
 from resources.owner import SILENT_AFTER, Owner
 from resources.settings import PROJECT
 from resources.testing import Desk, SleptClock
+from resources.waiting import APPEARS_WITHIN
 from resources.work import Claimed, Record, WorkKey, WorkState
 from resources.workers import Workers, recorded
 from sensors.reconciler import (
-    APPEARS_WITHIN,
     RESUBMITTED_TAG,
     RETRIES_AGE,
     RETRY_GRACE,

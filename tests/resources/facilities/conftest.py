@@ -2,10 +2,8 @@
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote, RemoteStatus
 from resources.settings import Settings, globus_of
-from resources.testing import make_gate
+from resources.testing import HastyClock, make_gate
 from resources.work import Record, WorkKey
 from tomography.phantom import Phantom, write_phantom
 from twin.scheduler import JobFault, JobRecord, Pace
@@ -31,21 +29,6 @@ from twin.server import Nersc as TwinNersc
 from twin.server import Twin, serve
 
 DEPLOYMENT_FILE = Path(__file__).parents[3] / "config" / "twin.yaml"
-
-
-class HastyClock:
-    """A clock that runs ahead: a sleep takes a twentieth of a second, and counts in full."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
-
-    def sleep(self, seconds: float) -> None:
-        taken = min(seconds, 0.05)
-        time.sleep(taken)
-        self._ahead += timedelta(seconds=seconds - taken)
 
 
 @dataclass

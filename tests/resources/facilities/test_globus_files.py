@@ -12,7 +12,7 @@ from resources.facilities import FileTooLargeError
 from resources.facilities.globus_files import GlobusFiles
 from resources.globus import NotFoundError
 from resources.settings import Settings, globus_of
-from tests.resources.facilities.conftest import HastyClock
+from resources.testing import HastyClock
 from twin.faults import Fault
 from twin.server import Twin
 
