@@ -16,6 +16,7 @@ from beamlines.places import Store
 from beamlines.standing import SeenFile
 from campaign.calls import Call
 from campaign.plan import JOB_FAULTS
+from campaign.sites import BatchSite
 from campaign.stage import Stage, corrupt, truncate
 from twin.faults import Fault
 from twin.globus.conditions import FaultCode, TaskFault
@@ -149,7 +150,7 @@ def globus_tokens_end(stage: Stage) -> None:
 
 
 def facility_tokens_end(stage: Stage) -> None:
-    stage.at_any_call(stage.lane.site.end_tokens)
+    stage.at_any_call(_batch_site(stage).end_tokens)
 
 
 def collection_down(place: str | None = None) -> Injection:
@@ -203,7 +204,7 @@ def job_fault(stage: Stage) -> None:
 
 
 def job_shown_late(stage: Stage) -> None:
-    stage.lane.site.show_late(stage.chance.uniform(0.2, 1))
+    _batch_site(stage).show_late(stage.chance.uniform(0.2, 1))
     stage.met = True
 
 
@@ -318,6 +319,12 @@ def source_changed() -> Injection:
             stage.path("data832/raw").unlink(missing_ok=True)
 
     return Injection(meanwhile=act, mend=mend)
+
+
+def _batch_site(stage: Stage) -> BatchSite:
+    site = stage.lane.site
+    assert isinstance(site, BatchSite)  # noqa: S101 - only these have the faults that ask for it
+    return site
 
 
 def _collection(stage: Stage, place: str | None) -> str:

@@ -57,12 +57,6 @@ class Site(Protocol):
     def away(self, *, is_away: bool) -> None:
         """Whether what schedules jobs is down."""
 
-    def show_late(self, seconds: float) -> None:
-        """For so long after its submission a job is shown nowhere."""
-
-    def end_tokens(self) -> None:
-        """Tokens that were given out are accepted no more."""
-
     def in_order(self) -> None:
         """Nothing goes wrong any more."""
 
@@ -94,9 +88,11 @@ class BatchSite:
         self.scheduler.pace = Pace(controller_down=is_away)
 
     def show_late(self, seconds: float) -> None:
+        """For so long after its submission a job is shown nowhere."""
         self.scheduler.pace = Pace(lag_s=seconds)
 
     def end_tokens(self) -> None:
+        """Tokens that were given out are accepted no more."""
         self.end()
 
     def in_order(self) -> None:
@@ -106,7 +102,7 @@ class BatchSite:
 
 @dataclass(frozen=True)
 class ComputeSite:
-    """Globus Compute, and the one endpoint that it has here."""
+    """Globus Compute, and the one endpoint that it has here. It shows a task at once; its tokens are Globus Auth's."""
 
     compute: Compute
     address: str = "/compute/"
@@ -136,12 +132,6 @@ class ComputeSite:
 
     def away(self, *, is_away: bool) -> None:
         self.compute.conditions = self.compute.conditions.model_copy(update={"online": not is_away})
-
-    def show_late(self, seconds: float) -> None:
-        raise NotImplementedError("Globus Compute shows a task as soon as it has taken it")
-
-    def end_tokens(self) -> None:
-        raise NotImplementedError("its tokens are Globus Auth's, which have a fault of their own")
 
     def in_order(self) -> None:
         self.compute.reset()
