@@ -1,16 +1,18 @@
 """The executor of every run: all steps in one process, which records first of all that it is the run's worker.
 
-Belongs here: that executor.
+Belongs here: that executor, and how it waits for a pool's slot.
 Does not: the record (resources.workers), or what is done about a worker that has died (sensors.reconciler).
 
 An executor, because it is the one thing that every run has: an asset, a resource or a hook is left out by some run.
 """
 
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import dagster as dg
 from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.execution.step_dependency_config import StepDependencyConfig
@@ -59,5 +61,26 @@ class _Recording(dg.Executor):
         with (
             closing(Database(self._deployment.ledger, shadow=self._deployment.shadow_folder)) as database,
             recorded(database, owner, SystemClock()),
+            sleeping_for_slots(),
         ):
             yield from self._steps.execute(plan_context, execution_plan)
+
+
+@contextmanager
+def sleeping_for_slots() -> Iterator[None]:
+    """Let a step that waits for a slot of its pool sleep until it is to ask again.
+
+    Dagster 1.13 takes the smaller of 0 and that time, so that the run asks in a loop without a pause: each one that
+    waits, also while a pool is paused, would keep a core busy (docs/decisions/0015-how-we-wait.md).
+    """
+    usual = InstanceConcurrencyContext.interval_to_next_pending_claim_check
+    InstanceConcurrencyContext.interval_to_next_pending_claim_check = _until_next_look  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        InstanceConcurrencyContext.interval_to_next_pending_claim_check = usual  # type: ignore[method-assign]
+
+
+def _until_next_look(context: InstanceConcurrencyContext) -> float:
+    looks = context._pending_timeouts.values()
+    return max(0.0, min(looks, default=0.0) - time.time())

@@ -46,7 +46,8 @@ MANY = 20
 LIMIT_MB, LIMIT_CORE_PERCENT, LIMIT_ATTACH_S = 150, 1, 30
 STARTED_WITHIN_S = 600
 _CONFIG = PROJECT / "config"
-_JOB = "bl832_nersc"
+_FACILITY = "nersc"
+_JOB = f"bl832_{_FACILITY}"
 _MADE = [dg.AssetKey(["bl832", "pscratch", artifact]) for artifact in ("raw", "tiff", "zarr")]
 _FLOOR = f"""
 import time
@@ -201,6 +202,7 @@ class _Workers:
         environment = {**os.environ, **changed}
         settings = load_settings(file, environment)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
+        instance.event_log_storage.set_concurrency_slots(f"{_FACILITY}_jobs", MANY)
         database = Database(settings.deployment.ledger)
         stack.callback(database.close)
         workers = cls(settings, environment, instance, Ledger(database), twin, folder / "workers.log")
