@@ -31,6 +31,7 @@ from twin import control as control_api
 from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
 from twin.compute import Compute
+from twin.compute.processes import LocalWorkers
 from twin.control import Control
 from twin.faults import CLOSE_CONNECTION, FaultInjector, FaultMiddleware
 from twin.globus import auth, transfer
@@ -170,7 +171,8 @@ def create_compute(world: World, clock: SettableClock) -> Compute | None:
         return None
     # Each endpoint's template asks for what its facility's entry states, and for nothing else.
     endpoints = {one.endpoint: frozenset(one.user_endpoint_config) for one in rules}
-    return Compute(world.state_dir / "twin" / "compute", endpoints=endpoints, clock=clock)
+    folder = world.state_dir / "twin" / "compute"
+    return Compute(folder, LocalWorkers(folder / "tasks", endpoints), clock)
 
 
 def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
