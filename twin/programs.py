@@ -1,7 +1,7 @@
 """Programs of others that the twin needs for a while: started in one folder, on loopback, and every one of them ended.
 
 Belongs here: starting, waiting until one is ready, its log, ending it with everything that it has started; free ports.
-Does not: which programs, or how they are configured (scheduler.servers).
+Does not: which programs, or how they are configured (scheduler.servers, compute.servers).
 """
 
 import os

@@ -1,6 +1,7 @@
 """Where tasks run: what the service needs of it, and what passes between the two.
 
-Belongs here: the ``Workers`` protocol and a task's outcome. Processes of this machine fit it (processes).
+Belongs here: the ``Workers`` protocol and a task's outcome. Processes of this machine fit it (processes), and so do
+real endpoints behind a message broker (endpoints).
 Does not: what a task goes through (service).
 """
 
