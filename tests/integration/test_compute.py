@@ -4,14 +4,12 @@ The endpoint starts a user endpoint for the beamline's own configuration, with a
 this machine. The tests at the end kill it, end it and start it again.
 """
 
-import os
 import platform
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,32 +20,24 @@ from globus_compute_sdk import ShellFunction
 
 from beamlines.layout import Artifact
 from beamlines.places import Store
-from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from resources.database import Database
 from resources.errors import WorkFailedError, WorkInterruptedError
-from resources.facilities import JobResult, JobSpec, Output
-from resources.facilities.batch import BatchFacility
-from resources.facilities.compute import ComputeJobs
-from resources.facilities.factory import make_facility
-from resources.facilities.marks import SILENT
-from resources.facilities.service import Health, JobSeen
+from resources.facilities import Output
+from resources.facilities.service import Health
 from resources.facilities.slurm import quote
-from resources.globus import Globus
-from resources.ledger import Ledger
-from resources.owner import Owner
-from resources.remote import TERMINAL, JobState, Remote, RemoteStatus
+from resources.remote import TERMINAL, JobState, RemoteStatus
 from resources.settings import Settings, globus_of
-from resources.testing import make_gate
-from resources.work import Record, WorkKey
+from resources.work import Record
+from tests.integration.compute_bench import Bench, make_client
 from tests.integration.conftest import took
 from twin.compute.conditions import ComputeConditions
 from twin.compute.endpoints import Endpoints
 from twin.compute.queues import Queues
-from twin.compute.servers import EndpointLogin, RealEndpoint, real_endpoint
+from twin.compute.servers import EndpointLogin, real_endpoint
 from twin.compute.testing import ComputeUser, compute_user
 from twin.faults import Fault
-from twin.server import Twin, serve
+from twin.server import serve
 from twin.testing import eventually
 
 pytestmark = pytest.mark.integration
@@ -57,90 +47,6 @@ IDENTITY = "6bd0c0de-0000-4000-8000-000000000832"
 SUBMIT = "POST /compute/v3/endpoints/*/submit"
 HOSTILE = "-$(touch pwned); 'rm' \"x\" é 🦷 {braces} @{no} \\"
 JSON = "globus_compute_sdk.serialize.JSONData"
-
-
-@dataclass
-class Bench:
-    """One worker's facility client, and the real endpoint at the other end."""
-
-    twin: Twin
-    endpoint: RealEndpoint
-    globus: Globus
-    database: Database
-    facility: BatchFacility
-    heard: list[str] = field(default_factory=list)
-    act: Callable[[Record, RemoteStatus], None] = lambda *_: None
-
-    @property
-    def service(self) -> ComputeJobs:
-        assert isinstance(self.facility._service, ComputeJobs)
-        return self.facility._service
-
-    @property
-    def logs(self) -> Path:
-        return Path(self.twin.world.beamline.facilities["alcf"].resources.logs)
-
-    def pulse(self, record: Record, status: RemoteStatus) -> None:
-        self.heard.append(f"{status.state}: {status.detail}")
-        self.act(record, status)
-
-    def job(self, body: str, outputs: tuple[Output, ...] = (), **resources: object) -> JobSpec:
-        beamline = self.twin.world.beamline
-        scan, place = ScanId("small/a.h5"), beamline.places["alcf"]
-        asked = beamline.facilities["alcf"].resources.model_copy(update=resources)
-        return JobSpec("small", (scan,), place, f"{body}\n", asked, outputs)
-
-    def run(self, name: str, body: str, outputs: tuple[Output, ...] = (), **resources: object) -> JobResult:
-        return self.facility.run(self.job(body, outputs, **resources), key(name), self.pulse)
-
-    def submit(self, body: str) -> str:
-        return self.service.submit(self.job(body), f"als-{uuid.uuid4().hex}")
-
-    def until(self, job_id: str, *states: JobState) -> JobSeen:
-        def reached() -> JobSeen | None:
-            seen = self.service.job(job_id)
-            return seen if seen.job_state in states else None
-
-        found: JobSeen = eventually(reached)
-        return found
-
-    def tasks(self, name: str) -> list[dict[str, Any]]:
-        """The service's own records of this work."""
-        assert self.twin.compute is not None
-        return self.twin.compute.tasks(key(name).digest)
-
-    def counting(self, name: str, more: str = "true") -> str:
-        """A body that writes a line whenever it runs."""
-        return f"echo once >>{quote(str(self.counted(name)))}; {more}"
-
-    def counted(self, name: str) -> Path:
-        return self.logs / f"{name}.count"
-
-    def process(self, name: str) -> psutil.Process:
-        """The process whose id the body has written into the file of this name."""
-        file = self.logs / name
-        eventually(lambda: file.exists() and file.read_text().strip())
-        return psutil.Process(int(file.read_text()))
-
-    def pass_over_silence(self, job_id: str) -> None:
-        """Let the job's marks be as old as those of a job that has been silent for too long."""
-        long_ago = time.time() - SILENT.total_seconds() - 60
-        for mark in (self.logs / job_id.partition("/")[2]).iterdir():
-            os.utime(mark, (long_ago, long_ago))
-
-
-def key(name: str) -> WorkKey:
-    return WorkKey("integration", name, "", "")
-
-
-def make_client(twin: Twin, database: Database, globus: Globus, owner: str) -> BatchFacility:
-    remote, clock = Remote(Ledger(database), Owner.this_process(owner), SystemClock()), SystemClock()
-    world = twin.world
-    facility = make_facility(
-        "alcf", world.beamline, world.deployment, remote, make_gate(database, clock), clock, globus
-    )
-    assert isinstance(facility, BatchFacility)
-    return facility
 
 
 @pytest.fixture(scope="module")
