@@ -34,7 +34,7 @@ scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=s
 test: $(INSTALLED)    ## All tests
 	$(BIN)/python -m pytest -n 2
 
-integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as root) and started here; WITH=slurmrestd: its REST server too
+integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as root) and started here; WITH=slurmrestd: its REST server too; WITH=compute: Globus Compute's endpoint
 	$(BIN)/python -m pytest -m integration tests/integration/test_slurm.py $(WITH:%=tests/integration/test_%.py)
 
 check: $(INSTALLED)   ## Lint, format, types
@@ -51,6 +51,7 @@ faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1; the r
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(BIN)/python -c $(TOMOGRAPHY_NEEDS) | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
+	{ echo globus-compute-endpoint; grep -oE '^globus-compute-[a-z]+==[^ ]+' requirements.lock; } | $(LOCK) - -o requirements-endpoint.lock
 
 screenshots: $(INSTALLED) ## Take the pictures of the README from a running `make up` (needs chromium)
 	$(BIN)/python docs/screenshots.py

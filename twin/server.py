@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import uvicorn
@@ -21,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from beamlines.config import parse_beamline
@@ -30,7 +32,8 @@ from twin import compute as compute_service
 from twin import control as control_api
 from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
-from twin.compute import Compute
+from twin.compute import Compute, registration
+from twin.compute.processes import LocalWorkers
 from twin.control import Control
 from twin.faults import CLOSE_CONNECTION, FaultInjector, FaultMiddleware
 from twin.globus import auth, transfer
@@ -44,6 +47,9 @@ from twin.scheduler.local import LocalScheduler
 from twin.slurm_rest import SlurmRest, SlurmTokens
 from twin.superfacility import Superfacility
 from twin.world import NotInTheWorldError, World, create_world, must_be_inside
+
+if TYPE_CHECKING:
+    from twin.compute.endpoints import Endpoints
 
 HOST = "127.0.0.1"
 SUPERFACILITY_CLIENT = "twinalsclient"
@@ -98,12 +104,14 @@ def serve(
     clock: SettableClock | None = None,
     environment: Mapping[str, str] = os.environ,
     program: Path = Path(sys.executable),
+    endpoints: "Endpoints | None" = None,
 ) -> Iterator[Twin]:
     """Serve the world of a deployment's file until the context ends; port 0 takes a free one.
 
     In the file ``${ALS_STATE}`` is ``state_dir`` and ``${ALS_TWIN_URL}`` is where the twin listens. ``program`` is the
-    Python interpreter that stands for the image of the programs. Raises ConfigurationError, NotInTheWorldError,
-    TwinIsRunningError or PortTakenError.
+    Python interpreter that stands for the image of the programs. ``endpoints`` run the tasks of Globus Compute instead
+    of the twin's own workers; they can register once the twin is there. Raises ConfigurationError,
+    NotInTheWorldError, TwinIsRunningError or PortTakenError.
     """
     state_dir = state_dir.resolve()
     clock = clock or SettableClock()
@@ -120,7 +128,7 @@ def serve(
         nersc = create_nersc(world, clock, program)
         if nersc is not None:
             stack.callback(nersc.scheduler.close)
-        compute = create_compute(world, clock)
+        compute = create_compute(world, clock, endpoints)
         if compute is not None:
             compute.start()
             stack.callback(compute.close)
@@ -128,7 +136,8 @@ def serve(
         if slurm_site is not None:
             stack.callback(slurm_site.scheduler.close)
         control = Control(injector, board, issuer, clock)
-        stack.enter_context(running(create_app(engine, control, nersc, compute, slurm_site), listener))
+        app = create_app(engine, control, nersc, compute, slurm_site, endpoints)
+        stack.enter_context(running(app, listener))
         yield Twin(url, world, control, engine, nersc, compute, slurm_site)
 
 
@@ -163,14 +172,15 @@ def create_nersc(world: World, clock: SettableClock, program: Path) -> Nersc | N
     return Nersc(api, scheduler)
 
 
-def create_compute(world: World, clock: SettableClock) -> Compute | None:
-    """Globus Compute with the endpoints of the world's facilities; None where none has one."""
+def create_compute(world: World, clock: SettableClock, real: "Endpoints | None" = None) -> Compute | None:
+    """Globus Compute with the endpoints of the world's facilities, or real ones; None where no facility has one."""
     rules = [rules for rules in world.beamline.facilities.values() if isinstance(rules, ComputeRules)]
     if not rules:
         return None
+    folder = world.state_dir / "twin" / "compute"
     # Each endpoint's template asks for what its facility's entry states, and for nothing else.
-    endpoints = {one.endpoint: frozenset(one.user_endpoint_config) for one in rules}
-    return Compute(world.state_dir / "twin" / "compute", endpoints=endpoints, clock=clock)
+    own = LocalWorkers(folder / "tasks", {one.endpoint: frozenset(one.user_endpoint_config) for one in rules})
+    return Compute(folder, own if real is None else real, clock)
 
 
 def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
@@ -216,7 +226,8 @@ def create_app(
     nersc: Nersc | None,
     compute: Compute | None = None,
     slurm_site: SlurmSite | None = None,
-) -> FaultMiddleware:
+    endpoints: "Endpoints | None" = None,
+) -> ASGIApp:
     """Every service on one port, behind the faults that the control API sets."""
 
     async def health(_: Request) -> Response:
@@ -228,7 +239,8 @@ def create_app(
         services.append(Mount("/superfacility", superfacility.create_app(nersc.api)))
         controls.append(Mount("/superfacility", superfacility.create_control_app(nersc.api, nersc.scheduler)))
     if compute is not None:
-        services.append(Mount("/compute", compute_service.create_app(compute, control.issuer)))
+        more = () if endpoints is None else registration.routes(endpoints)
+        services.append(Mount("/compute", compute_service.create_app(compute, control.issuer, more)))
         controls.append(Mount("/compute", compute_service.create_control_app(compute)))
     if slurm_site is not None:
         services.append(Mount("/slurm_rest", slurm_rest.create_app(slurm_site.api)))
@@ -242,7 +254,8 @@ def create_app(
             *services,
         ]
     )
-    return FaultMiddleware(app, control.injector)
+    guarded = FaultMiddleware(app, control.injector)
+    return guarded if endpoints is None else registration.Proxied(guarded, "/compute")
 
 
 class _Protocol(H11Protocol):
@@ -254,7 +267,7 @@ class _Protocol(H11Protocol):
 
 
 @contextmanager
-def running(app: FaultMiddleware, listener: socket.socket) -> Iterator[None]:
+def running(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     """Serve an application until the context ends."""
     config = uvicorn.Config(
         app,

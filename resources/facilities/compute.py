@@ -56,8 +56,9 @@ STATES: Mapping[str, JobState] = {
 """Every state of globus_compute_common.tasks.constants.TaskState, and what the service says before the first. A word
 that is not here is unknown: it is waited out for a while, and never taken for success."""
 
-
 _STOP = ".stop"
+_NO_SANDBOX = "WARNING: Task sandboxing will not work"
+"""The SDK writes this to the errors of every task at an endpoint that has no sandboxes, as by default."""
 
 
 class MarkedFiles(Files, Protocol):
@@ -264,7 +265,7 @@ class _Task:
     @property
     def _why(self) -> str:
         if "exception" in self.document:
-            return _last_line(str(self.document["exception"]))
+            return _reason(str(self.document["exception"]))
         if self.status == "failed":
             return str(self.document.get("reason") or "the service does not say why")
         if self._return_code == NO_LOGS:
@@ -274,7 +275,8 @@ class _Task:
 
     @property
     def _stderr(self) -> str:
-        return str(self._result.get("stderr") or "")
+        lines = str(self._result.get("stderr") or "").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(_NO_SANDBOX))
 
     @cached_property
     def _result(self) -> dict[str, Any]:
@@ -318,6 +320,13 @@ def _payload(script: str) -> str:
 
     serializer = ComputeSerializer(strategy_data=JSONData())  # type: ignore[no-untyped-call]
     return str(serializer.pack_buffers([serializer.serialize([]), serializer.serialize({"script": script})]))
+
+
+def _reason(told: str) -> str:
+    """What went wrong, of what an endpoint tells: the last line of a traceback, which may stand between two rules; the
+    first line of anything else, such as why a user's endpoint could not be started."""
+    lines = [line for line in told.splitlines() if line.strip(" +-")]
+    return _last_line("\n".join(lines if "Traceback" in told else lines[:1]))
 
 
 def _last_line(text: str) -> str:

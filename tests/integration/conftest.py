@@ -1,22 +1,29 @@
-"""Real Slurm for the tests of this folder: installed where it is missing, started once, and ended whatever happens."""
+"""Real servers for the tests of this folder: installed where they are missing, started once, ended whatever happens."""
 
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from twin.compute.servers import BROKER, broker
 from twin.scheduler import Cluster
 from twin.scheduler.servers import PROGRAMS, REST_PROGRAMS, SlurmServers, slurm_servers
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-jwt-plugin", "mariadb-server", "munge")
 REST_PACKAGES = ("slurmrestd",)
+BROKER_PACKAGES = ("rabbitmq-server",)
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 JWT_PLUGIN = "*/slurm-wlm/auth_jwt.so"
 CLUSTER = Cluster(user="root", uid=0, accounts=("als",), qos=("realtime", "regular", "debug"))
+CHECKOUT = Path(__file__).parents[2]
+ENDPOINT_LOCK = CHECKOUT / "requirements-endpoint.lock"
+ENDPOINT = CHECKOUT / "var" / "globus-compute-endpoint"
+"""Its own environment of Python: what it needs does not agree with what the platform needs."""
 
 took: dict[str, float] = {}
 
@@ -26,7 +33,7 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[SlurmServers]:
     """A cluster of one node, with accounting; with its REST server where a test of that was asked for."""
     rest = any("test_slurmrestd" in item.nodeid for item in request.session.items)
     began = time.monotonic()
-    _install(rest=rest)
+    _install_slurm(rest=rest)
     installed = time.monotonic()
     took["looking for packages, and installing them"] = installed - began
     with slurm_servers(CLUSTER, rest=rest) as servers:
@@ -36,16 +43,54 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[SlurmServers]:
     took["ending Slurm"] = time.monotonic() - ending
 
 
-def _install(*, rest: bool) -> None:
-    """Install what is missing; skip where that cannot be, fail where it can and does not work."""
-    if os.geteuid() != 0:
-        pytest.skip("real Slurm starts jobs as their users: only root can run these tests")
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """A message broker of its own, with an account in its URL."""
+    began = time.monotonic()
+    _only_root("RabbitMQ runs as a user of its own")
+    if not Path(BROKER).exists():
+        _install("RabbitMQ", BROKER_PACKAGES)
+    installed = time.monotonic()
+    took["looking for RabbitMQ, and installing it"] = installed - began
+    with broker() as url:
+        took["starting RabbitMQ"] = time.monotonic() - installed
+        yield url
+        ending = time.monotonic()
+    took["ending RabbitMQ"] = time.monotonic() - ending
+
+
+@pytest.fixture(scope="session")
+def endpoint_program() -> Path:
+    """globus-compute-endpoint as it is locked, on this very Python: the functions of its clients must run there."""
+    began = time.monotonic()
+    uv, done = Path(sys.executable).with_name("uv"), ENDPOINT / ENDPOINT_LOCK.name
+    if not done.exists() or done.read_bytes() != ENDPOINT_LOCK.read_bytes():
+        python = str(ENDPOINT / "bin" / "python")
+        sync = ("pip", "sync", "--quiet", "--require-hashes", "--python", python, str(ENDPOINT_LOCK))
+        for command in (("venv", "--quiet", "--clear", "--python", sys.executable, str(ENDPOINT)), sync):
+            subprocess.run([uv, *command], check=True)
+        shutil.copyfile(ENDPOINT_LOCK, done)
+    took["looking for globus-compute-endpoint, and installing it"] = time.monotonic() - began
+    return ENDPOINT / "bin" / "globus-compute-endpoint"
+
+
+def _install_slurm(*, rest: bool) -> None:
+    _only_root("real Slurm starts jobs as their users")
     wanted = PROGRAMS + (REST_PROGRAMS if rest else ())
     if all(shutil.which(program, path=SYSTEM_PATH) for program in wanted) and any(Path("/usr/lib").glob(JWT_PLUGIN)):
         return
+    _install("Slurm", PACKAGES + (REST_PACKAGES if rest else ()))
+
+
+def _only_root(why: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip(f"{why}: only root can run these tests")
+
+
+def _install(what: str, packages: Sequence[str]) -> None:
+    """Install what is missing; skip where that cannot be, fail where it can and does not work."""
     if shutil.which("apt-get") is None:
-        pytest.skip(f"there is no apt-get to install {' '.join(PACKAGES)} with: these tests need Debian's Slurm")
-    packages = PACKAGES + (REST_PACKAGES if rest else ())
+        pytest.skip(f"there is no apt-get to install {' '.join(packages)} with: these tests need Debian's {what}")
     # RUNLEVEL: nothing is started only because it was installed.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):

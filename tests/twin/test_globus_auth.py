@@ -75,3 +75,21 @@ def test_a_collection_may_ask_for_consent_and_names_the_scope(consenting_file: P
     assert wanted.required_scopes == [
         f"urn:globus:auth:scope:transfer.api.globus.org:all[*https://auth.globus.org/scopes/{spot}/data_access]"
     ]
+
+
+def test_a_client_may_ask_who_it_is_with_the_token_for_that(globus: GlobusUser) -> None:
+    named = globus.twin.world.deployment.globus
+    scopes = [globus_sdk.AuthClient.scopes.openid, globus_sdk.AuthClient.scopes.manage_projects]
+    with globus_sdk.ConfidentialAppAuthClient(
+        named.client_id, globus.twin.world.client_secret, base_url=named.auth_url
+    ) as login:
+        answer = login.oauth2_client_credentials_tokens([*scopes, globus_sdk.TransferClient.scopes.all])
+    tokens = {service: found["access_token"] for service, found in answer.by_resource_server.items()}
+
+    def ask(service: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {tokens[service]}"}
+        return httpx.get(f"{named.auth_url}v2/oauth2/userinfo", headers=headers)
+
+    whoever = ask("auth.globus.org").json()
+    assert (whoever["sub"], [one["sub"] for one in whoever["identity_set"]]) == (named.client_id, [named.client_id])
+    assert ask("transfer.api.globus.org").status_code == 401

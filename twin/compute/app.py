@@ -1,10 +1,11 @@
 """Globus Compute over HTTP, as far as a client needs it that submits and polls.
 
-Belongs here: routes, tokens, and how a refusal reads. Does not: what tasks are (service).
+Belongs here: routes, tokens, and how a refusal reads. Does not: what tasks are (service), or what endpoints ask for
+(registration).
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,10 +18,12 @@ from twin.compute.service import Compute, ComputeError
 from twin.globus.auth import COMPUTE, TokenIssuer
 
 Handler = Callable[[Request, Any], Any]
+Row = tuple[str, str, Handler]
+"""Method, path, and what answers."""
 
 
-def create_app(compute: Compute, issuer: TokenIssuer) -> Starlette:
-    """The service for the clients of ``issuer``."""
+def create_app(compute: Compute, issuer: TokenIssuer, more: Sequence[Row] = ()) -> Starlette:
+    """The service for the clients of ``issuer``, with ``more`` than clients use."""
 
     def version(_: Request, __: Any) -> Any:
         return {"api": "1.0.0", "min_sdk_version": "2.0.0", "min_ep_version": "2.0.0", "min_endpoint_version": "2.0.0"}
@@ -43,7 +46,7 @@ def create_app(compute: Compute, issuer: TokenIssuer) -> Starlette:
     def status(request: Request, _: Any) -> Any:
         return compute.endpoint_status(request.path_params["endpoint"])
 
-    table: list[tuple[str, str, Handler]] = [
+    table: list[Row] = [
         ("GET", "/v2/version", version),
         ("POST", "/v3/functions", register),
         ("POST", "/v3/endpoints/{endpoint}/submit", submit),
@@ -51,6 +54,7 @@ def create_app(compute: Compute, issuer: TokenIssuer) -> Starlette:
         ("POST", "/v2/batch_status", batch),
         ("GET", "/v2/taskgroup/{group}", group),
         ("GET", "/v2/endpoints/{endpoint}/status", status),
+        *more,
     ]
     return Starlette(
         routes=[Route(path, _guarded(handler, issuer), methods=[method]) for method, path, handler in table],

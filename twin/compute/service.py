@@ -1,7 +1,7 @@
-"""Functions and tasks: submitted, run by one endpoint in processes of their own, and remembered over a restart.
+"""Functions and tasks: submitted, handed to an endpoint's workers, and remembered over a restart.
 
 Belongs here: what a task goes through, and the documents that tell it.
-Does not: HTTP (app), or what runs inside a task's process (worker).
+Does not: HTTP (app), or where a task runs (workers).
 """
 
 import json
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from twin.compute.conditions import ComputeConditions, ComputeFault
-from twin.compute.processes import kill, result_of, runs, start, write_whole
+from twin.compute.processes import write_whole
+from twin.compute.workers import Workers, words_of_loss
 
 PAYLOAD_LIMIT_BYTES = 10 * 1024**2
 _TICK_S = 0.05
@@ -29,12 +30,11 @@ class ComputeError(Exception):
 
 
 class Compute:
-    """The service, with endpoints that all run on this machine. ``start`` it, and ``close`` it."""
+    """The service before an endpoint's workers. ``start`` it, and ``close`` it."""
 
-    def __init__(self, folder: Path, *, endpoints: Mapping[str, frozenset[str]], clock: Callable[[], datetime]) -> None:
-        """``endpoints``: by id, what each takes as user_endpoint_config."""
+    def __init__(self, folder: Path, workers: Workers, clock: Callable[[], datetime]) -> None:
         self._folder = folder
-        self._endpoints = endpoints
+        self._workers = workers
         self._clock = clock
         self._lock = threading.RLock()
         self._faults: list[tuple[ComputeFault, int]] = []
@@ -58,8 +58,8 @@ class Compute:
         self._stop.set()
         self._thread.join()
         for task in self._tasks.values():
-            if task["status"] == "running":
-                kill(self._home(task["task_id"]))
+            if "began" in task and "completion_t" not in task:
+                self._workers.kill(task)
 
     # -- what clients ask ----------------------------------------------------------------------------------------
 
@@ -84,10 +84,15 @@ class Compute:
                 raise ComputeError(413, 27, f"Payload is larger than {PAYLOAD_LIMIT_BYTES} bytes")
         group = document.get("task_group_id") if self.conditions.takes_group_ids else None
         group = str(group or uuid.uuid4())
-        config = document.get("user_endpoint_config") or {}
+        asked = {
+            "group": group,
+            "endpoint": endpoint,
+            "config": document.get("user_endpoint_config") or {},
+            "result_serializers": document.get("result_serializers") or [],
+        }
         with self._lock:
             made = {
-                function: [self._make(endpoint, group, function, payload, config) for payload in payloads]
+                function: [self._make({**asked, "function": function, "payload": payload}) for payload in payloads]
                 for function, payloads in wanted.items()
             }
         return {"request_id": str(uuid.uuid4()), "task_group_id": group, "endpoint_id": endpoint, "tasks": made}
@@ -97,7 +102,7 @@ class Compute:
             task = self._tasks.get(task_id)
             if task is None:
                 raise ComputeError(404, 18, f"Task {task_id} not found")
-            shown = ("task_id", "status", "result", "exception", "completion_t")
+            shown = ("task_id", "status", "result", "exception", "completion_t", "details")
             return {name: task[name] for name in shown if name in task}
 
     def group(self, group: str) -> dict[str, Any]:
@@ -109,7 +114,7 @@ class Compute:
 
     def endpoint_status(self, endpoint: str) -> dict[str, Any]:
         self._must_know(endpoint)
-        return {"status": "online" if self.conditions.online else "offline", "details": {}}
+        return {"status": "online" if self._is_online(endpoint) else "offline", "details": {}}
 
     # -- what the twin's owner sets ------------------------------------------------------------------------------
 
@@ -135,7 +140,7 @@ class Compute:
     def lose(self, task_id: str) -> None:
         """The node of a task is gone, and nobody tells the service."""
         with self._lock:
-            kill(self._home(task_id))
+            self._workers.kill(self._tasks[task_id])
             self._tasks[task_id]["lost"] = True
 
     def tasks(self, match: str = "") -> list[dict[str, Any]]:
@@ -145,23 +150,16 @@ class Compute:
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
-    def _make(self, endpoint: str, group: str, function: str, payload: str, config: Mapping[str, Any]) -> str:
-        task_id = str(uuid.uuid4())
-        fault = self._take(payload)
+    def _make(self, asked: Mapping[str, Any]) -> str:
+        fault = self._take(asked["payload"])
         task = {
-            "task_id": task_id,
-            "group": group,
-            "endpoint": endpoint,
-            "function": function,
-            "payload": payload,
+            "task_id": str(uuid.uuid4()),
+            **asked,
             "status": "pending",
             "made": self._clock().isoformat(),
             "fault": None if fault is None else fault.model_dump(),
         }
-        unknown = sorted(set(config) - self._endpoints[endpoint])
-        if unknown:
-            # The endpoint starts one of the user's own by a template; one that it cannot render is a failed task.
-            self._end(task, exception=f"Endpoint could not be started: {unknown[0]!r} is not in its schema")
+        task_id: str = task["task_id"]
         if fault is None or fault.kind != "vanish":
             self._tasks[task_id] = task
             self._keep(task)
@@ -184,36 +182,39 @@ class Compute:
                     self._advance(task)
 
     def _advance(self, task: dict[str, Any]) -> None:
+        if "completion_t" in task:
+            return
         fault = ComputeFault(**task["fault"]) if task["fault"] else None
-        waited = self._clock() - datetime.fromisoformat(task["made"])
-        if task["status"] in ("pending", "waiting-for-nodes") and self.conditions.online:
-            if fault is not None and fault.kind == "exception":
-                self._end(task, exception="Traceback ...\nWorkerLost: Task failure due to loss of worker")
-            elif waited >= timedelta(seconds=self.conditions.queue_delay_s):
-                start(self._home(task["task_id"]), task, self._functions[task["function"]])
-                task["began"] = self._clock().isoformat()
-                self._become(task, "running")
-            elif task["status"] == "pending":
-                self._become(task, "waiting-for-nodes")
-        elif task["status"] == "running":
+        if "began" in task:
             self._look_at(task, fault)
+        elif self._is_online(task["endpoint"]):
+            self._begin(task, fault)
+
+    def _begin(self, task: dict[str, Any], fault: ComputeFault | None) -> None:
+        waited = self._clock() - datetime.fromisoformat(task["made"])
+        if fault is not None and fault.kind == "exception":
+            self._end(task, exception=words_of_loss("WorkerLost: Task failure due to loss of worker"))
+            return
+        if waited >= timedelta(seconds=self.conditions.queue_delay_s):
+            self._workers.begin(task, self._functions[task["function"]])
+            task["began"] = self._clock().isoformat()
+        elif task["status"] != "pending":
+            return
+        # Nothing better is known before its end: endpoints do not tell that a task has begun.
+        self._become(task, "waiting-for-nodes")
 
     def _look_at(self, task: dict[str, Any], fault: ComputeFault | None) -> None:
-        home = self._home(task["task_id"])
         ran = self._clock() - datetime.fromisoformat(task["began"])
         if "lost" in task:
             return
         if fault is not None and fault.kind == "lose_node" and ran >= timedelta(seconds=fault.after_s):
             self.lose(task["task_id"])
             return
-        result = result_of(home)
-        if result is not None:
-            kept = {} if fault is not None and fault.kind == "abandon" else result
-            self._end(task, **kept)
-        elif not runs(home):
-            self._end(task, exception="Traceback ...\nManagerLost: Task failure due to loss of manager")
+        outcome = self._workers.outcome(task)
+        if outcome is not None:
+            self._end(task, **({} if fault is not None and fault.kind == "abandon" else outcome))
 
-    def _end(self, task: dict[str, Any], **outcome: str) -> None:
+    def _end(self, task: dict[str, Any], **outcome: Any) -> None:
         task.update(outcome, completion_t=str(self._clock().timestamp()))
         self._become(task, "failed" if "exception" in outcome else "success")
 
@@ -229,6 +230,9 @@ class Compute:
     def _home(self, task_id: str) -> Path:
         return self._folder / "tasks" / task_id
 
+    def _is_online(self, endpoint: str) -> bool:
+        return self.conditions.online and self._workers.is_online(endpoint)
+
     def _must_know(self, endpoint: str) -> None:
-        if endpoint not in self._endpoints:
+        if not self._workers.knows(endpoint):
             raise ComputeError(404, 17, f"Endpoint {endpoint} could not be resolved")

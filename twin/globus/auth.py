@@ -1,4 +1,4 @@
-"""Globus Auth: tokens for a confidential client.
+"""Globus Auth: tokens for a confidential client, and who it is.
 
 Belongs here: the client credentials grant, what a token allows, and when it ends.
 Does not: which collection asks for which consent (globus.storage).
@@ -22,7 +22,9 @@ TRANSFER = "transfer.api.globus.org"
 TRANSFER_ALL = f"urn:globus:auth:scope:{TRANSFER}:all"
 COMPUTE = "funcx_service"
 COMPUTE_ALL = "https://auth.globus.org/scopes/facd7ccc-c5f4-42aa-916b-a0e270e2c2a9/all"
-SERVICES = {TRANSFER_ALL: TRANSFER, COMPUTE_ALL: COMPUTE}
+AUTH = "auth.globus.org"
+OPENID, MANAGE_PROJECTS = "openid", f"urn:globus:auth:scope:{AUTH}:manage_projects"
+SERVICES = {TRANSFER_ALL: TRANSFER, COMPUTE_ALL: COMPUTE, OPENID: AUTH, MANAGE_PROJECTS: AUTH}
 """Resource servers, by the scope that opens each."""
 DATA_ACCESS = re.compile(r"\*?https://auth\.globus\.org/scopes/(?P<collection>[0-9a-f-]{36})/data_access")
 SCOPE = re.compile(r"(?P<name>[^\s\[\]]+)(?:\[(?P<dependencies>[^\[\]]*)\])?")
@@ -64,15 +66,18 @@ class TokenIssuer:
         )
 
     def issue(self, scopes: str) -> dict[str, str]:
-        """New tokens, one a service, by the scope of each. Raises InvalidScopeError."""
+        """New tokens, one a service, by the scopes of each. Raises InvalidScopeError."""
         wanted, consents = _read(scopes)
-        made = {}
+        by_service: dict[str, list[str]] = {}
         for scope in wanted:
+            by_service.setdefault(SERVICES[scope], []).append(scope)
+        made = {}
+        for service, opened in by_service.items():
             value = secrets.token_urlsafe(32)
-            services = frozenset({SERVICES[scope]})
+            services = frozenset({service})
             with self._lock:
                 self._tokens[value] = Token(self.client_id, consents, self._clock() + self.lifetime, services)
-            made[scope] = value
+            made[" ".join(opened)] = value
         return made
 
     def find(self, value: str) -> Token | None:
@@ -107,7 +112,19 @@ def create_app(issuer: TokenIssuer) -> Starlette:
         document = {**first, "other_tokens": others}
         return JSONResponse(document, headers={"Cache-Control": "no-store"})
 
-    return Starlette(routes=[Route("/v2/oauth2/token", token, methods=["POST"])])
+    async def userinfo(request: Request) -> Response:
+        found = issuer.find(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if found is None or AUTH not in found.services:
+            return JSONResponse({"error": "invalid_token"}, 401)
+        whoever = {"sub": found.identity, "username": f"{found.identity}@clients.auth.globus.org"}
+        return JSONResponse({**whoever, "identity_set": [whoever]})
+
+    return Starlette(
+        routes=[
+            Route("/v2/oauth2/token", token, methods=["POST"]),
+            Route("/v2/oauth2/userinfo", userinfo),
+        ]
+    )
 
 
 def _document(scope: str, value: str, lifetime_s: int) -> dict[str, object]:
@@ -116,7 +133,7 @@ def _document(scope: str, value: str, lifetime_s: int) -> dict[str, object]:
         "scope": scope,
         "expires_in": lifetime_s,
         "token_type": "Bearer",
-        "resource_server": SERVICES[scope],
+        "resource_server": SERVICES[scope.partition(" ")[0]],
     }
 
 

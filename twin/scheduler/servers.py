@@ -1,40 +1,27 @@
 """Slurm's own programs on this machine: controller, node, accounting and REST server, for as long as a test needs them.
 
-Belongs here: their configuration, starting them on loopback in one folder, and ending every one of them.
-Does not: installing them, or talking to them (scheduler.slurm, or any client).
+Belongs here: their configuration, the order in which they start, and ending every job before they end.
+Does not: installing them, starting and ending as such (programs), or talking to them (scheduler.slurm, or any client).
 
 Nothing of the system's own configuration is used or changed: keys, sockets and ports are this cluster's alone. It must
 be root that calls: a node's daemon starts jobs as their users.
 """
 
-import os
-import pwd
 import secrets
-import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from twin.programs import SANE_PATH, START_S, Programs, ServersFailedError, free_ports, listens
 from twin.scheduler import Cluster
 
 PROGRAMS = ("mariadb-install-db", "mariadbd", "munged", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct", "setpriv")
 REST_PROGRAMS = ("slurmrestd",)
-SETPRIV = "/usr/bin/setpriv"
-START_S = 30.0
-STOP_S = 10.0
 NODE = "localhost"
-SANE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class ServersFailedError(RuntimeError):
-    """One of the programs did not start; its last words are in the message."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +74,13 @@ def slurm_servers(cluster: Cluster, *, rest: bool = False) -> Iterator[SlurmServ
     with tempfile.TemporaryDirectory(prefix="als-slurm-") as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)  # munge wants a socket that everybody can reach
-        programs = _Programs(folder, _environment(folder, cluster))
-        stack.callback(programs.end_all)
+        programs = Programs(folder, _environment(folder, cluster), mark="SLURM_CONF")
+        stack.callback(_end, programs)
         yield _start(programs, cluster, rest=rest)
 
 
-def _start(programs: "_Programs", cluster: Cluster, *, rest: bool) -> SlurmServers:
-    ports = dict(zip(("mariadb", "slurmdbd", "slurmctld", "slurmd", "slurmrestd"), _free_ports(5), strict=True))
+def _start(programs: Programs, cluster: Cluster, *, rest: bool) -> SlurmServers:
+    ports = dict(zip(("mariadb", "slurmdbd", "slurmctld", "slurmd", "slurmrestd"), free_ports(5), strict=True))
     _write_keys(programs.folder)
     _start_munge(programs)
     _start_accounting(programs, cluster, ports)
@@ -115,75 +102,12 @@ def _environment(folder: Path, cluster: Cluster) -> dict[str, str]:
     }
 
 
-class _Programs:
-    """The programs that were started, each in a session of its own, told to end when their parent does."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.folder = folder
-        self.environment = dict(environment)
-        self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self._last_words = ""
-
-    def start(self, *arguments: str, user: str | None = None, ready: Callable[[], bool], **more: str) -> None:
-        """Start a program in the foreground and wait until it is ``ready``."""
-        who = ["--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid), "--init-groups"] if user else []
-        name = Path(arguments[0]).name
-        with self.log(name).open("ab") as log:
-            process = subprocess.Popen(
-                [SETPRIV, *who, "--pdeathsig", "TERM", "--", *arguments],
-                env=self.environment | more,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._started.append((name, process))
-        give_up = time.monotonic() + START_S
-        while not ready():
-            if process.poll() is not None or time.monotonic() > give_up:
-                what = f"ended with {process.returncode}" if process.returncode is not None else "is not ready"
-                words = f"{self.log(name).read_text(errors='replace')[-2000:]}\n{self._last_words}"
-                raise ServersFailedError(f"{name} {what}: {words}")
-            time.sleep(0.05)
-
-    def run(self, *arguments: str) -> None:
-        done = subprocess.run(arguments, env=self.environment, cwd=self.folder, capture_output=True, text=True)
-        if done.returncode:
-            raise ServersFailedError(f"{' '.join(arguments)}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
-
-    def succeeds(self, *arguments: str, says: str = "") -> bool:
-        done = subprocess.run(arguments, env=self.environment, cwd=self.folder, capture_output=True, text=True)
-        self._last_words = f"{' '.join(arguments)}: {(done.stdout + done.stderr).strip()[-500:]}"
-        return done.returncode == 0 and says in done.stdout
-
-    def log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
-
-    def end_all(self) -> None:
-        """End jobs first, then the programs in the reverse order, and what is still left of either."""
-        if any(name == "slurmctld" for name, _ in self._started):
-            self.succeeds("scancel", "--signal=KILL", "--full", "--user=root")
-            self.succeeds("scancel", "--user=root")
-        for _, process in reversed(self._started):
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
-        for left in self._left():
-            with suppress(psutil.NoSuchProcess):
-                left.kill()
-
-    def _left(self) -> list[psutil.Process]:
-        """Steps and jobs: Slurm puts this cluster's configuration into the environment of both."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                if process.pid != os.getpid() and process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]:
-                    found.append(process)
-        return found
+def _end(programs: Programs) -> None:
+    """End jobs first, then the programs, and what is still left of either: steps and jobs have the mark as well."""
+    if programs.has_started("slurmctld"):
+        programs.succeeds("scancel", "--signal=KILL", "--full", "--user=root")
+        programs.succeeds("scancel", "--user=root")
+    programs.end_all()
 
 
 def _write_keys(folder: Path) -> None:
@@ -193,7 +117,7 @@ def _write_keys(folder: Path) -> None:
         path.write_bytes(secrets.token_bytes(128))
 
 
-def _start_munge(programs: _Programs) -> None:
+def _start_munge(programs: Programs) -> None:
     folder = programs.folder
     programs.start(
         "munged",
@@ -207,7 +131,7 @@ def _start_munge(programs: _Programs) -> None:
     )
 
 
-def _start_accounting(programs: _Programs, cluster: Cluster, ports: Mapping[str, int]) -> None:
+def _start_accounting(programs: Programs, cluster: Cluster, ports: Mapping[str, int]) -> None:
     folder = programs.folder
     data = folder / "mysql"
     data.mkdir()
@@ -259,14 +183,14 @@ def _start_accounting(programs: _Programs, cluster: Cluster, ports: Mapping[str,
     programs.run(*sacctmgr, "add", "user", "root", f"account={accounts}", f"defaultaccount={cluster.accounts[0]}")
 
 
-def _start_cluster(programs: _Programs) -> None:
+def _start_cluster(programs: Programs) -> None:
     for name in ("state", "spool"):
         (programs.folder / name).mkdir()
     programs.start("slurmctld", "-D", ready=lambda: programs.succeeds("scontrol", "ping", says="UP"))
     programs.start("slurmd", "-D", "-N", NODE, ready=lambda: programs.succeeds("sinfo", "-h", "-o", "%T", says="idle"))
 
 
-def _start_rest(programs: _Programs, port: int) -> None:
+def _start_rest(programs: Programs, port: int) -> None:
     # It refuses to run as root; whoever it runs as, it is the token that says who asks.
     programs.start(
         "slurmrestd",
@@ -274,7 +198,7 @@ def _start_rest(programs: _Programs, port: int) -> None:
         "rest_auth/jwt",
         f"127.0.0.1:{port}",
         user="nobody",
-        ready=lambda: _listens(port),
+        ready=lambda: listens(port),
         SLURM_JWT="daemon",
     )
 
@@ -318,16 +242,3 @@ def _slurm_conf(folder: Path, cluster: Cluster, ports: Mapping[str, int]) -> str
     node = f"NodeName={NODE} CPUs={cluster.cpus_per_node} RealMemory=2000 Feature={','.join(cluster.features)}\n"
     partition = f"PartitionName={cluster.partition} Nodes={NODE} Default=YES MaxTime=INFINITE State=UP\n"
     return "".join(f"{name}={value}\n" for name, value in lines.items()) + node + partition
-
-
-def _free_ports(number: int) -> Sequence[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
