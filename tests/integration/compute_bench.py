@@ -7,6 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,10 @@ class Bench:
 
     def until(self, job_id: str, *states: JobState) -> JobSeen:
         def reached() -> JobSeen | None:
-            seen = self.service.job(job_id)
-            return seen if seen.job_state in states else None
+            with suppress(LookupError):  # between its folder and its first mark
+                seen = self.service.job(job_id)
+                return seen if seen.job_state in states else None
+            return None
 
         found: JobSeen = eventually(reached)
         return found

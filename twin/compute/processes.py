@@ -29,6 +29,8 @@ Failed validating 'additionalProperties' in schema:
 On instance:
     {1!r}]"""
 
+_LOST = "parsl.executors.high_throughput.errors.WorkerLost: Task failure due to loss of worker 0 on host localhost"
+
 
 class LocalWorkers:
     """Workers that need no broker."""
@@ -76,11 +78,11 @@ class LocalWorkers:
 
     def outcome(self, task: Mapping[str, Any]) -> Outcome | None:
         home = self._home(task)
+        still_runs = _runs(home)  # first: one that ends between the two questions has left its result by the second
         try:
             found: dict[str, Any] = json.loads((home / "result.json").read_text())
         except FileNotFoundError:
-            lost = words_of_loss("ManagerLost: Task failure due to loss of manager")
-            return None if _runs(home) else {"exception": lost}
+            return None if still_runs else {"exception": words_of_loss(_LOST)}
         return found
 
     def kill(self, task: Mapping[str, Any]) -> None:

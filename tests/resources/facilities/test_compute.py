@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +55,17 @@ def alcf(twin: Twin, tmp_path: Path, phantom: bytes) -> Iterator[Bench]:
     made.ledger.database.close()
     twin.control.reset()
     twin.compute.reset()
+
+
+def until(service: ComputeJobs, job_id: str, state: JobState) -> None:
+    """Wait until a job is in a state. Between its folder and its first mark there is nothing to be said of it."""
+
+    def reached() -> bool:
+        with suppress(LookupError):
+            return service.job(job_id).job_state is state
+        return False
+
+    eventually(reached)
 
 
 def jobs_of(bench: Bench) -> ComputeJobs:
@@ -179,7 +191,7 @@ def test_a_second_task_of_the_same_name_does_nothing_and_ends_as_the_first_one_d
     spec = counting(alcf, "sleep 2; exit 5")
     first, second = (service.submit(spec, name) for _ in range(2))
     # Whichever the endpoint begins first takes the name.
-    eventually(lambda: service.job(first).job_state is JobState.FAILED)
+    until(service, first, JobState.FAILED)
     assert [service.job(job_id).exit_code for job_id in (first, second)] == [5, 5]
     assert count_in(alcf).read_text() == "once\n"
 
@@ -229,7 +241,7 @@ def test_what_a_person_cancels_is_gone_and_says_so(alcf: Bench) -> None:
     job_id = service.submit(small(alcf, "echo $$ >pid; exec sleep 600"), name)
     eventually(lambda: (logs(alcf) / name / "out").exists())
     service.cancel(job_id)
-    eventually(lambda: service.job(job_id).job_state is JobState.CANCELED)
+    until(service, job_id, JobState.CANCELED)
     assert not psutil.pid_exists(int((logs(alcf) / "pid").read_text()))
 
 
@@ -240,7 +252,7 @@ def test_what_is_cancelled_while_it_waits_never_begins(alcf: Bench) -> None:
     assert service.job(job_id).job_state is JobState.QUEUED
     service.cancel(job_id)
     alcf.twin.compute.conditions = ComputeConditions()
-    eventually(lambda: service.job(job_id).job_state is JobState.CANCELED)
+    until(service, job_id, JobState.CANCELED)
     assert not count_in(alcf).exists()
 
 
@@ -300,7 +312,7 @@ def test_a_silent_service_is_named(alcf: Bench) -> None:
 def test_jobs_are_listed_by_the_beginning_of_their_names(alcf: Bench) -> None:
     service, prefix = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
     done = service.submit(small(alcf, "true"), f"{prefix}-1")
-    eventually(lambda: service.job(done).job_state is JobState.COMPLETED)
+    until(service, done, JobState.COMPLETED)
     hour = timedelta(hours=1)
     assert [job.job_id for job in service.jobs(prefix, since=SystemClock().now() - hour)] == [done]
     assert service.jobs(prefix, since=SystemClock().now() + hour) == []
@@ -349,7 +361,7 @@ def test_a_job_that_its_allocation_takes_along_is_interrupted(alcf: Bench) -> No
     supervisor = limiter.parent()
     assert supervisor is not None
     supervisor.terminate()
-    eventually(lambda: service.job(job_id).job_state is JobState.FAILED)
+    until(service, job_id, JobState.FAILED)
     seen = service.job(job_id)
     assert seen.interrupted
     assert "ended by a signal" in seen.words
