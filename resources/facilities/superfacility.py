@@ -42,6 +42,9 @@ PUBLIC_TIMEOUT_S = 5
 
 _NOT_ACCEPTED = (401, 403)
 _UNAVAILABLE = (408, 425, 429)
+_NO_TOKEN_NOW = ("server_error", "temporarily_unavailable", "missing_token", "unsupported_token_type")
+"""The last two are Authlib's own words for an answer that holds neither a token nor an error, such as that of a gateway
+that is asked too often."""
 _NO_SUCH_FILE = "No such file or directory"
 # What Slurm's commands say when they could not reach the controller: the request may have been carried out.
 _CONTROLLER_AWAY = ("unable to contact", "socket timed out", "connection refused", "communication", "try again")
@@ -210,13 +213,15 @@ class Superfacility:
         except httpx.HTTPStatusError as error:
             self._refused_by_http(error.response.status_code, error.response.text, url, error)
         except AuthlibBaseError as error:
-            if error.error in ("server_error", "temporarily_unavailable"):
+            if error.error in _NO_TOKEN_NOW:
                 self._unavailable(f"no token was issued ({error})", error)
             raise _NotAcceptedError(str(error)) from error
         except httpx.HTTPError as error:
             self._unavailable(f"{type(error).__name__} {error}".strip(), error)
         except json.JSONDecodeError as error:
             self._unavailable(f"it answered {url} with something that is not JSON", error)
+        except ValueError as error:
+            self._unavailable(f"no token was issued ({error})", error)
         if document is None:
             return {}
         if not isinstance(document, dict):

@@ -269,6 +269,23 @@ def test_a_client_that_has_expired_is_refused_by_the_name_of_its_key_file(bench)
     assert run(bench, small(bench)).state == "COMPLETED"
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"status": 200, "body": {"login": "a proxy's page"}},
+        {"status": 200, "body": ["no object"]},
+        {"status": 503},
+    ],
+    ids=["asked too often", "a proxy's page", "no object", "away"],
+)
+def test_a_token_that_is_not_issued_now_is_no_fault_of_the_credentials(bench, fault):
+    bench.twin.nersc.api.tokens.expire_all()
+    bench.twin.control.injector.add(Fault(match="POST /superfacility/token", times=2, **fault))
+    with pytest.raises(ServiceUnavailableError, match="Superfacility API gave no usable answer"):
+        run(bench, small(bench))
+
+
 def test_a_key_file_that_others_may_read_is_refused(bench):
     key_file = Path(bench.twin.world.deployment.superfacility.key_file)
     key_file.chmod(0o640)
