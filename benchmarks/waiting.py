@@ -202,7 +202,8 @@ class _Workers:
         environment = {**os.environ, **changed}
         settings = load_settings(file, environment)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(home)))
-        instance.event_log_storage.set_concurrency_slots(f"{_FACILITY}_jobs", MANY)
+        # One more than there are: no daemon is there to free the slot of the worker that is killed.
+        instance.event_log_storage.set_concurrency_slots(f"{_FACILITY}_jobs", MANY + 1)
         database = Database(settings.deployment.ledger)
         stack.callback(database.close)
         workers = cls(settings, environment, instance, Ledger(database), twin, folder / "workers.log")
