@@ -14,8 +14,6 @@ from datetime import datetime
 import dagster as dg
 from dagster._core.events import StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
 AT_ONCE = 500
 
@@ -27,6 +25,10 @@ def report_all(instance: dg.DagsterInstance, events: Sequence[dg.AssetMaterializ
 
 
 def _report(entries: Sequence[dg.EventLogEntry], instance: dg.DagsterInstance) -> None:
+    # With them come the libraries of a database and of its migrations: a second for every import of the graph.
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+    from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         storage.store_event_batch(entries)

@@ -19,7 +19,7 @@ from resources.settings import load_settings
 from tomography.settings import Filter, Rings, Settings, described
 
 PROJECT = Path(__file__).parents[2]
-HEAVY = ("globus_sdk", "sfapi_client", "zarr", "numpy", "h5py", "scipy", "httpx", "twin")
+HEAVY = ("sqlalchemy", "alembic", "globus_sdk", "sfapi_client", "zarr", "numpy", "h5py", "scipy", "httpx", "twin")
 JOB = "nersc_raw_tiff_zarr_job"
 
 
