@@ -20,6 +20,8 @@ FETCH_MAY_TAKE = timedelta(minutes=10)
 """Behind other transfers: Globus works on three at a time for one user."""
 _FOLDER = ".als-fetched"
 
+_NO_ROOM = "QUOTA_EXCEEDED"
+
 
 class GlobusFiles:
     """Files below the root of a place, read over ``bench``, a place that is mounted on this machine."""
@@ -113,9 +115,16 @@ class GlobusFiles:
             self._clock.sleep(pause)
             pause = min(pause * 1.5, 5)
         if task["status"] != "SUCCEEDED":
-            raise self._not_fetched(task_id, str(task.get("nice_status") or task["status"]))
+            fatal = (task.get("fatal_error") or {}).get("code")
+            raise self._not_fetched(task_id, str(task.get("nice_status") or fatal or task["status"]))
 
-    def _not_fetched(self, task_id: str, status: str) -> ServiceUnavailableError:
+    def _not_fetched(self, task_id: str, status: str) -> ServiceUnavailableError | ServiceRefusedError:
+        if status == _NO_ROOM:
+            return ServiceRefusedError(
+                seen=f"{self._bench.name} has no room for a few small files of {self._place.name} (Globus task {task_id})",
+                meaning="what a job has left cannot be read, so nothing is said of it; the job and its files stay",
+                remedy=f"make room on {self._bench.name}, and run this again: it attaches to the same job",
+            )
         return ServiceUnavailableError(
             seen=f"files of {self._place.name} could not be fetched to be read ({status}, Globus task {task_id})",
             meaning="the collection does not give them now, or they are just being written",

@@ -103,6 +103,17 @@ def test_a_file_that_cannot_be_given_now_is_asked_for_again_by_whoever_reads(she
     assert shelf.files.read(path, limit_bytes=4) == b"123"
 
 
+def test_where_this_machine_has_no_room_somebody_must_make_some(shelf: Shelf) -> None:
+    path = shelf.put("out", b"out")
+    collection = shelf.twin.world.beamline.places["data832"].collection
+    shelf.twin.control.board.change({"quota_bytes": {collection: 1}})
+    with pytest.raises(ServiceRefusedError, match="data832 has no room.*Make room on data832"):
+        shelf.files.read(path, limit_bytes=100)
+    assert shelf.left_here == []
+    shelf.twin.control.board.change({"quota_bytes": {}})
+    assert shelf.files.read(path, limit_bytes=100) == b"out"
+
+
 def test_a_folder_is_made_at_once_and_may_be_there_already(shelf: Shelf) -> None:
     shelf.put("out", b"")
     for _ in range(2):
