@@ -121,7 +121,7 @@ class GlobusFiles:
     def _not_fetched(self, task_id: str, status: str) -> ServiceUnavailableError | ServiceRefusedError:
         if status == _NO_ROOM:
             return ServiceRefusedError(
-                seen=f"{self._bench.name} has no room for a few small files of {self._place.name} (Globus task {task_id})",
+                seen=f"{self._bench.name} has no room for small files of {self._place.name} (Globus task {task_id})",
                 meaning="what a job has left cannot be read, so nothing is said of it; the job and its files stay",
                 remedy=f"make room on {self._bench.name}, and run this again: it attaches to the same job",
             )

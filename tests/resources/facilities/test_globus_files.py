@@ -107,7 +107,7 @@ def test_where_this_machine_has_no_room_somebody_must_make_some(shelf: Shelf) ->
     path = shelf.put("out", b"out")
     collection = shelf.twin.world.beamline.places["data832"].collection
     shelf.twin.control.board.change({"quota_bytes": {collection: 1}})
-    with pytest.raises(ServiceRefusedError, match="data832 has no room.*Make room on data832"):
+    with pytest.raises(ServiceRefusedError, match=r"data832 has no room.*Make room on data832"):
         shelf.files.read(path, limit_bytes=100)
     assert shelf.left_here == []
     shelf.twin.control.board.change({"quota_bytes": {}})
