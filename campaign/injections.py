@@ -283,7 +283,10 @@ def damaged_on_arrival() -> Injection:
     def act(stage: Stage) -> None:
         trap = stage.trap(Call(stage.case.part, "listing", 1), Moment.ARRIVED)
         if stage.caught(trap):
-            stage.damage(asset(stage), truncate)
+            if stage.path(asset(stage)).exists():
+                stage.damage(asset(stage), truncate)
+            else:
+                stage.met = False  # where marks are listed, the first listing comes long before
         trap.release()
 
     def mend(stage: Stage) -> None:
