@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from beamlines.facilities import ComputeRules
 from resources.clock import Clock
-from resources.errors import CredentialsRefusedError, ServiceRefusedError
+from resources.errors import CredentialsRefusedError, ServiceRefusedError, ServiceUnavailableError
 from resources.facilities.job import JobSpec
 from resources.facilities.marks import BEAT, CLAIMED, NO_LOGS, SILENT, Marks
 from resources.facilities.service import Entry, FacilityState, Files, Health, JobSeen
@@ -57,6 +57,7 @@ STATES: Mapping[str, JobState] = {
 that is not here is unknown: it is waited out for a while, and never taken for success."""
 
 _STOP = ".stop"
+_CLOCK = ".clock-"
 _NO_SANDBOX = "WARNING: Task sandboxing will not work"
 """The SDK writes this to the errors of every task at an endpoint that has no sandboxes, as by default."""
 
@@ -116,12 +117,12 @@ class ComputeJobs:
         task_id, _, name = job_id.partition("/")
         marks = self._marks(name)
         if marks.taken:
-            return marks.seen(job_id, name, self._clock.now())
+            return self._seen(marks, job_id, name)
         task = self._task(task_id)
         if task is None or task.has_ended:
             marks = self._marks(name)  # it may have begun, and ended, since they were looked at
             if marks.taken:
-                return marks.seen(job_id, name, self._clock.now())
+                return self._seen(marks, job_id, name)
         if task is None:
             raise LookupError(f"Globus Compute does not know task {task_id}, and it has not begun")
         return task.seen(job_id, name)
@@ -198,6 +199,26 @@ class ComputeJobs:
         return self._session.call(f"Compute, {what}", ask, needs)
 
     # -- what the job says ---------------------------------------------------------------------------------------
+
+    def _seen(self, marks: Marks, job_id: str, name: str) -> JobSeen:
+        now = self._clock.now()
+        if marks.is_silent(now):
+            # A job that lives would be begun twice if our clock were ahead: the facility's own has the last word.
+            now = min(now, self._time_there())
+        return marks.seen(job_id, name, now)
+
+    def _time_there(self) -> datetime:
+        """The facility's time: that of a folder which is made now, and stays, empty."""
+        folder = f"{_CLOCK}{uuid.uuid4().hex}"
+        self._files.make_folder(f"{self._logs}/{folder}")
+        made = [entry.modified for entry in self._entries(str(self._logs)) if entry.name == folder]
+        if not made or made[0] is None:
+            raise ServiceUnavailableError(
+                seen=f"{self._logs} does not show a folder that was made there just now",
+                meaning="whether a silent job lives cannot be told",
+                remedy="nothing to do at once: it is asked again",
+            )
+        return made[0]
 
     def _marks(self, name: str) -> Marks:
         try:

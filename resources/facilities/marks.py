@@ -26,7 +26,7 @@ from resources.remote import JobState
 NO_LOGS, CLAIMED = 77, 78
 """Exit codes of what did not run the job: the folder of the logs cannot be used; the name is taken, or canceled."""
 BEAT, SILENT = timedelta(seconds=2), timedelta(minutes=10)
-"""A job that has not touched its mark for so long is gone with its node. Clocks may differ by minutes."""
+"""A job that has not touched its mark for so long, by the facility's own clock, is gone with its node."""
 
 _CANCELED, _SIGNAL = "canceled", "signal"
 _END = {
@@ -73,11 +73,15 @@ class Marks:
             raise LookupError("its folder is empty: it is about to begin")
         return max(times)
 
+    def is_silent(self, now: datetime) -> bool:
+        """Whether a job that has not ended has given no sign for too long. Raises LookupError as ``last_sign``."""
+        return self.end is None and now - self.last_sign > SILENT
+
     def seen(self, job_id: str, name: str, now: datetime) -> JobSeen:
         """How the job stands by its marks alone. When it was submitted they do not tell."""
         if self.end is not None:
             return self._ended(job_id, name, *self.end)
-        if now - self.last_sign > SILENT:
+        if self.is_silent(now):
             state, words = "gone", f"gone: it has given no sign since {self.last_sign:%Y-%m-%d %H:%M} UTC"
             return JobSeen(
                 job_id, name, state, JobState.FAILED, words, started=self.started, nodes=self.nodes, interrupted=True

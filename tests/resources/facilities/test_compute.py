@@ -31,6 +31,7 @@ from resources.facilities.marks import BEAT, SILENT
 from resources.facilities.service import Health
 from resources.facilities.slurm import quote
 from resources.remote import JobState, RemoteStatus
+from resources.testing import HastyClock
 from resources.work import Record, WorkKey
 from tests.resources.facilities.conftest import Bench, make_bench
 from twin.compute.conditions import ComputeConditions, ComputeFault
@@ -234,6 +235,16 @@ def test_a_job_whose_node_is_lost_is_interrupted_and_may_be_tried_again(alcf: Be
     alcf.pulses.act = wait_long
     with pytest.raises(WorkInterruptedError, match="gone: it has given no sign since"):
         run(alcf, small(alcf, "sleep 600"))
+
+
+def test_a_job_that_lives_is_not_taken_for_gone_where_our_clock_is_ahead(alcf: Bench) -> None:
+    service, name = jobs_of(alcf), f"als-{uuid.uuid4().hex}"
+    job_id = service.submit(small(alcf, "exec sleep 600"), name)
+    until(service, job_id, JobState.ACTIVE)
+    service._clock = HastyClock(2 * SILENT)
+    assert service.job(job_id).job_state is JobState.ACTIVE
+    service.cancel(job_id)
+    until(service, job_id, JobState.CANCELED)
 
 
 def test_what_a_person_cancels_is_gone_and_says_so(alcf: Bench) -> None:
