@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, branches, compare, doctor, reconstruct, remote, scans
+from als import archive, branches, compare, doctor, reconciliation, reconstruct, remote, retention, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -31,6 +31,8 @@ app.command()(archive.register)
 app.command()(archive.backfill)
 app.command(context_settings=branches.ANY_FACILITY)(branches.branches)
 app.add_typer(remote.app, name="remote")
+retention.app.command()(reconciliation.reconcile)
+app.add_typer(retention.app, name="retention")
 app.command()(doctor.doctor)
 app.add_typer(doctor.cutover, name="cutover")
 

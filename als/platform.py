@@ -15,6 +15,7 @@ from als.graphql import Webserver
 from als_assets.bindings import Facilities, bindings
 from als_assets.graph import Graph
 from als_assets.registry import build_graph
+from als_assets.retention.tables import Tables
 from beamlines.config import Beamline
 from resources.clock import Clock
 from resources.ending import Ending
@@ -43,6 +44,7 @@ class Platform:
     transfer: Transfer
     facilities: Facilities
     ending: Ending
+    retention: Tables
 
 
 @contextmanager
@@ -70,4 +72,5 @@ def platform(connection: Connection) -> Iterator[Platform]:
             transfer=made.transfer,
             facilities=made.facilities,
             ending=made.ending,
+            retention=made.retention,
         )

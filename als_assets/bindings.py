@@ -22,6 +22,7 @@ from resources.settings import Settings, globus_of
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
+    from als_assets.retention.tables import Tables
     from resources.announcements import Announcements
     from resources.database import Database
     from resources.ending import Ending
@@ -149,6 +150,16 @@ def bindings(settings: Settings) -> dict[str, Any]:
 
         return Workers(context.resources.database)
 
+    @dg.resource(
+        required_resource_keys={"database", "ledger", "standings", "holds"},
+        description="Certificates of deletions, refusals, ages, and what is recorded of every copy.",
+    )
+    def retention(context: dg.InitResourceContext) -> "Tables":
+        from als_assets.retention.tables import make_tables
+
+        of = context.resources
+        return make_tables(of.database, of.ledger, of.standings, of.holds)
+
     return {
         "database": database,
         "ledger": ledger,
@@ -163,6 +174,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "facilities": facilities,
         "ending": ending,
         "workers": workers,
+        "retention": retention,
     }
 
 

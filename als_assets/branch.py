@@ -138,6 +138,7 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
                 raw_bytes=raw.bytes,
                 raw_sha256=raw.sha256,
                 settings=tuple(settings),
+                keeps_raw=Artifact.RAW in wanted,
             )
             program = branch.facility.program
             made_with = digest(*settings, program.said, program.version)

@@ -13,6 +13,10 @@ from als_assets.bindings import bindings
 from als_assets.facility_status import credentials_checks
 from als_assets.operations.prune import prune_job
 from als_assets.registry import build_graph
+from als_assets.retention.jobs import retention_job
+from als_assets.retention.order import reconciliation_spec, retention_spec
+from als_assets.retention.people import people_jobs
+from als_assets.retention.reconciliation_jobs import reconciliation_job
 from als_assets.worker import recording_executor
 from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings
@@ -21,6 +25,7 @@ from sensors.flight_check import flight_check_schedules
 from sensors.new_scans import new_scans_sensor
 from sensors.pruning import pruning_schedule
 from sensors.reconciler import reconciler_sensor
+from sensors.retention import reconciliation_schedules, retention_schedules
 from sensors.routers import Landmarks, router_sensor
 
 
@@ -32,17 +37,25 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     marks = Landmarks(built.arrival, built.ingested, firsts, built.statuses)
     routers = [router_sensor(beamline, timing, name, branch.job, marks) for name, branch in built.branches.items()]
     prune = prune_job(beamline)
+    retention = {place: retention_job(beamline, built.copies, place) for place in beamline.retention.places}
+    reconciled = {place: reconciliation_job(beamline, built.copies, place) for place in beamline.retention.places}
+    of_places = [spec(beamline, place) for place in retention for spec in (retention_spec, reconciliation_spec)]
     return dg.Definitions(
-        assets=built.assets,
+        assets=[*built.assets, *of_places],
         asset_checks=credentials_checks(beamline, credentials),
-        jobs=[*built.jobs, prune],
+        jobs=[*built.jobs, prune, *retention.values(), *reconciled.values(), *people_jobs(beamline)],
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
             facility_status_sensor(beamline, timing, built.statuses, credentials),
             reconciler_sensor(beamline),
         ],
-        schedules=[*flight_check_schedules(beamline, built.flight_check), pruning_schedule(prune)],
+        schedules=[
+            *flight_check_schedules(beamline, built.flight_check),
+            pruning_schedule(prune),
+            *reconciliation_schedules(beamline, reconciled),
+            *retention_schedules(beamline, retention),
+        ],
         resources={**bindings(settings), **overrides},
         executor=recording_executor(settings.deployment),
     )

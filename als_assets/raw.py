@@ -19,7 +19,7 @@ from als_assets.step import Stopwatch, refusal, remote_step
 from beamlines.config import Beamline
 from beamlines.layout import LEGACY, Copy
 from beamlines.manifest import Manifest, Program
-from beamlines.places import Location
+from beamlines.places import Location, Role
 from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey
 from beamlines.standing import SeenFile
@@ -29,7 +29,7 @@ from resources.errors import PlatformError, SourceChangedError
 from resources.gate import Gate
 from resources.program import run_program
 from resources.remote import Pulse, Remote
-from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
+from resources.transfer import CopyRequest, Item, NotFoundError, Transfer, TransferReceipt
 from resources.work import WorkKey
 
 PROGRAM = Program(name="als-data-platform", version=version("als-data-platform"))
@@ -46,15 +46,20 @@ def arrival_spec(beamline: Beamline, copy: Copy) -> dg.AssetSpec:
 
 
 def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefinition:
-    """The asset that copies a new scan to where it is first read, and writes its manifest."""
+    """The asset that copies a new scan to where it is first read, and writes its manifest.
+
+    One that was deleted by a rule is copied back from where it is kept, once the acquisition machine has it no more.
+    """
     this = asset_key(beamline, target)
 
     def make(step: _Step, clock: Clock) -> _Made:
         key, transfer = step.key, step.transfer
         origin, here = source.location(key), target.location(key)
         announced = _announced(step)
+        if target.manifest(key).here.exists() and not _lies_at(step, origin):
+            return _copied_back(beamline, step, target, announced)
         _must_be_unchanged(step, origin, announced, clock, "since it was taken for complete")
-        fingerprint = f"{announced.size_bytes}-{int(announced.modified.timestamp())}"
+        fingerprint = _fingerprint(announced)
         item = Item(origin, here, sha256=None, bytes=announced.size_bytes)
         work = WorkKey(this.to_user_string(), str(key), "", fingerprint)
         receipt = transfer.copy(CopyRequest(key.scan, (item,), fingerprint), work, step.pulse)
@@ -63,6 +68,39 @@ def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefin
         return _Made(manifest, receipt, origin, (_inspected(step, here),))
 
     return _raw_asset(beamline, source, target, make)
+
+
+def _copied_back(beamline: Beamline, step: "_Step", target: Copy, announced: SeenFile) -> "_Made":
+    """A first copy that was there before, from a place that keeps it; its manifest tells what it must be."""
+    key, manifest = step.key, proof.read_manifest(target.manifest(step.key))
+    content = manifest.files[0]
+    for keeper in _kept_at(beamline, target):
+        if _lies_at(step, keeper.location(key)):
+            item = Item(keeper.location(key), target.location(key), sha256=content.sha256, bytes=content.bytes)
+            work = WorkKey(asset_key(beamline, target).to_user_string(), str(key), "", _fingerprint(announced))
+            receipt = step.transfer.copy(CopyRequest(key.scan, (item,), work.fingerprint), work, step.pulse)
+            return _Made(manifest, receipt, keeper.location(key), (_inspected(step, target.location(key)),))
+    places = ", ".join(keeper.place.name for keeper in _kept_at(beamline, target)) or "no other place"
+    raise FileNotFoundError(f"The scan lies neither on the acquisition machine nor at {places}")
+
+
+def _kept_at(beamline: Beamline, target: Copy) -> list[Copy]:
+    """The other durable raw copies that a scan may have."""
+    places = dict.fromkeys(rules.raw for rules in beamline.facilities.values())
+    found = [Copy(beamline.places[place], target.artifact) for place in places]
+    return [copy for copy in found if copy.place.role is Role.DURABLE and copy != target]
+
+
+def _lies_at(step: "_Step", location: Location) -> bool:
+    try:
+        step.transfer.stat(location)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _fingerprint(announced: SeenFile) -> str:
+    return f"{announced.size_bytes}-{int(announced.modified.timestamp())}"
 
 
 def onward_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefinition:

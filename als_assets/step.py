@@ -52,6 +52,10 @@ class Pulse:
             self.context.log.info(f"{news} [{record.handle or record.name}]")
         if status.lines:
             self.context.log.info("\n".join((f"{record.asset} [{record.handle}] says:", *status.lines)))
+        self.stop_if_ended()
+
+    def stop_if_ended(self) -> None:
+        """Raise where the run was terminated, or declared failed."""
         if self._run_status() in _ENDED:
             # Terminate reaches a worker that the server lost sight of only through its run's status.
             raise dg.DagsterExecutionInterruptedError

@@ -20,6 +20,7 @@ from beamlines.decisions import Decision
 from beamlines.facilities import FACILITY_KINDS, FacilityRules, Strict
 from beamlines.places import NAME_PATTERN, AbsolutePath, Place, RelativePath, Role, Store
 from beamlines.policy import ExportControl, send_on
+from beamlines.retention import Retention, refuse_unsafe
 from beamlines.scans import InvalidScanPathError, ScanId
 from beamlines.standing import Standing
 
@@ -80,6 +81,8 @@ class Beamline(Strict):
     preference: tuple[str, ...]
     """Facilities in the order in which they are asked to take new arrivals."""
     export_control: ExportControl
+    retention: Retention = Retention()
+    """Which copies go when; with nothing said, none ever does."""
     flight_check: FlightCheck | None = None
     """None where the beamline has none."""
     replaces: Replaced | None = None
@@ -113,6 +116,7 @@ class Beamline(Strict):
         if sorted(self.preference) != sorted(self.facilities):
             raise ValueError(f"preference must list each facility once: {sorted(self.facilities)}")
         self._folders_must_be_apart()
+        refuse_unsafe(self.retention, self.places, self.facilities)
         return self
 
     def _places_must_fit(self, name: str, facility: FacilityRules, here: str) -> None:

@@ -32,6 +32,23 @@ class Reason(StrEnum):
     WAITING_FOR_RAW = "waiting-for-the-raw-copy"
     OUTAGE = "waiting-for-the-end-of-an-outage"
     HANDED_ON = "handed-on"
+    AGED = "old-enough-and-kept-elsewhere"
+    NO_RULE = "no-rule"
+    NOT_RECORDED = "not-recorded-as-there"
+    TOO_YOUNG = "too-young"
+    HELD = "held"
+    IN_FLIGHT = "work-in-flight"
+    UNKNOWN = "something-is-not-known"
+    SUSPECT = "suspect"
+    NO_KEEPER = "not-enough-keepers"
+    KEEPER_DIFFERS = "a-keeper-differs-from-its-manifest"
+    KEEPER_NOT_READ = "a-keeper-could-not-be-read"
+    CANDIDATE_CHANGED = "the-copy-itself-has-changed"
+    CATALOGUE_DISAGREES = "the-catalogue-disagrees"
+    CLOCK = "a-clock-is-wrong"
+    ROOM_ENOUGH = "room-enough"
+    BRAKE = "waits-for-a-person"
+    DRY_RUN = "dry-run"
 
 
 WAITING = (Reason.WAITING_FOR_RAW, Reason.OUTAGE)

@@ -16,6 +16,7 @@ from beamlines.config import Beamline, ConfigurationError, load_mapping, parse
 from beamlines.facilities import FacilityRules, SlurmResources, Strict
 from beamlines.places import GIVEN, AbsolutePath, Place, RelativePath, Role
 from beamlines.policy import ExportDefault
+from beamlines.retention import Retention
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -110,6 +111,13 @@ class Timing(Strict):
         return self
 
 
+class RetentionHere(Strict):
+    """Retention at one place, as this deployment has it."""
+
+    enforce: bool = False
+    """Only where this is true anything is deleted; else a pass says what it would delete."""
+
+
 class Shadow(Strict):
     """Beside another system that still does the work: folders of our own everywhere, and nothing is deleted."""
 
@@ -150,6 +158,8 @@ class Deployment(Strict):
     mounts: dict[str, AbsolutePath] = Field(default_factory=dict)
     """By place: where the machine that runs Dagster sees its root."""
     export_control: ExportControlHere
+    retention: dict[str, RetentionHere] = Field(default_factory=dict)
+    """By place."""
     shadow: Shadow | None = None
     timing: Timing
 
@@ -175,6 +185,7 @@ class Deployment(Strict):
             ("prefixes", {place.facility or place.name for place in beamline.places.values()}),
             ("mounts", set(beamline.places)),
             ("facilities", set(beamline.facilities)),
+            ("retention", set(beamline.retention.places)),
             ("slurm_rest", {name for name, rules in beamline.facilities.items() if rules.kind == "slurm-rest"}),
         ):
             unknown = sorted(set(getattr(self, key)) - known)
@@ -201,8 +212,22 @@ class Deployment(Strict):
                 "facilities": facilities,
                 "preference": tuple(name for name in beamline.preference if name in facilities),
                 "export_control": export_control,
+                "retention": self._retention(beamline.retention, set(places)),
             }
         )
+
+    def _retention(self, retention: Retention, places: AbstractSet[str]) -> Retention:
+        """Of the places that there are; a rule keeps keepers that there are not, which then are never proven."""
+        kept = {
+            name: rules.model_copy(update={"enforce": self.retention.get(name, RetentionHere()).enforce})
+            for name, rules in retention.places.items()
+            if name in places
+        }
+        rules = [
+            rule.model_copy(update={"copies": tuple(c for c in rule.copies if c.partition("/")[0] in places)})
+            for rule in retention.rules
+        ]
+        return Retention.model_construct(places=kept, rules=tuple(rule for rule in rules if rule.copies))
 
     def _here(self, facility: str) -> FacilityHere:
         return self.facilities.get(facility, FacilityHere())

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from beamlines.places import Location, Place, Role, Store
-from beamlines.scans import PartitionKey
+from beamlines.scans import PartitionKey, ScanId
 
 LEGACY = "legacy"
 """The label of results that the system before this one has made: they lie where that one has put them."""
@@ -64,6 +64,18 @@ class Copy:
         if self.place.role is Role.ACQUISITION:
             return PurePosixPath(*folders, name)  # there it lies where it was written
         return PurePosixPath(*(f"{part}_" if _READS_AS_RAW.fullmatch(part) else part for part in folders), name)
+
+    def scan_at(self, path: str) -> ScanId | None:
+        """The scan whose raw file here lies at ``path`` below raw/; None where no scan's does.
+
+        Raises InvalidScanPathError for what no scan is called.
+        """
+        *folders, name = path.split("/")
+        own = (part[:-1] if part.endswith("_") and _READS_AS_RAW.fullmatch(part[:-1]) else part for part in folders)
+        for scan in (ScanId(path), ScanId("/".join((*own, name)))):
+            if self._raw_path(PartitionKey(scan)) == PurePosixPath(path):
+                return scan
+        return None
 
     def _results_folder(self, key: PartitionKey) -> PurePosixPath:
         if key.label == LEGACY:

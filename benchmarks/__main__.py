@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import announcements, imports, register, ticks, waiting
+from benchmarks import announcements, imports, register, retention, ticks, waiting
 
 BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "imports": imports.run,
     "ticks": ticks.run,
     "register": register.run,
+    "retention": retention.run,
     "announcements": announcements.run,
     "waiting": waiting.run,
 }

@@ -3,8 +3,8 @@
 Belongs here: writing that past quickly. Does not: measuring anything (ticks).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,8 @@ class Past:
     partitions: str
     arrival: dg.AssetKey
     made: Sequence[dg.AssetKey]
+    said: Mapping[str, int] = field(default_factory=dict)
+    """The metadata of what was made."""
 
 
 def scan_path(number: int) -> str:
@@ -54,7 +56,7 @@ def write(instance: dg.DagsterInstance, past: Past, numbers: range, recorded: da
 
 def _patterns(instance: dg.DagsterInstance, past: Past, key: str, recorded: datetime) -> Iterator[dict[str, Any]]:
     events = [dg.AssetMaterialization(past.arrival, partition=key, metadata={"arrival": "new"})]
-    events += [dg.AssetMaterialization(asset, partition=key) for asset in past.made]
+    events += [dg.AssetMaterialization(asset, partition=key, metadata=dict(past.said)) for asset in past.made]
     for event in events:
         instance.report_runless_asset_event(event)
         [record] = instance.fetch_materializations(event.asset_key, limit=1).records

@@ -1,12 +1,12 @@
 """The platform's own small database: its tables, and the connection to them.
 
 Belongs here: every table and index, their creation, times in UTC, the engine for SQLite and PostgreSQL.
-Does not: what is written there (ledger, standings), or why there is a database beside Dagster's
-(docs/decisions/0003-the-ledger.md).
+Does not: what is written there (ledger, standings, holds, certificates), or why there is a database beside
+Dagster's (docs/decisions/0003-the-ledger.md).
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,8 @@ from resources.work import IN_FLIGHT
 
 CREATION_LOCK = 0x832
 """PostgreSQL's advisory lock under which the tables are made."""
+KEYS_A_QUERY = 500
+"""SQLite takes 32,766 variables, PostgreSQL's driver as many as fit into memory: this is for speed alone."""
 IN_MEMORY = "sqlite://"
 """A database that ends with its process."""
 OPEN = "open"
@@ -41,6 +43,16 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class AnyText(sa.types.TypeDecorator[str]):
+    """What people and file systems say, made storable."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else storable(value)
 
 
 _tables = sa.MetaData()
@@ -141,8 +153,103 @@ holds = sa.Table(
     sa.Column("asset", sa.Text, primary_key=True),
     sa.Column("partition", sa.Text, primary_key=True),
     sa.Column("since", UtcDateTime, nullable=False),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("author", AnyText, nullable=False),
+    sa.Column("note", AnyText, nullable=False),
+    sa.Index("holds_by_partition", "partition"),
+)
+scan_holds = sa.Table(
+    "scan_holds",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("author", AnyText, nullable=False),
+    sa.Column("note", AnyText, nullable=False),
+    sqlite_autoincrement=True,  # else the number of a released hold is given to another one
+)
+hold_releases = sa.Table(
+    "hold_releases",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("asset", sa.Text),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("until", UtcDateTime),
+    sa.Column("author", AnyText, nullable=False),
+    sa.Column("note", AnyText, nullable=False),
+    sa.Column("released", UtcDateTime, nullable=False),
+    sa.Column("released_by", AnyText, nullable=False),
+    sa.Column("why", AnyText, nullable=False),
+    sa.Index("hold_releases_by_target", "target"),
+)
+certificates = sa.Table(
+    "certificates",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("what", sa.String(16), nullable=False),
+    sa.Column("of", sa.Integer),
+    sa.Column("scan", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("partition", sa.Text, nullable=False),
+    sa.Column("storage_id", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),  # the very text that is hashed
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("certificates_by_scan", "scan"),
+    sa.Index("certificates_by_time", "what", "at"),
+    # It holds all that is asked of every copy of an asset, so that no document is read for it.
+    sa.Index("certificates_by_asset", "asset", "sequence", "of", "what", "partition", "storage_id", "at"),
+    sa.Index("certificates_one_end", "of", unique=True),
+)
+retention_refusals = sa.Table(
+    "retention_refusals",
+    _tables,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("detail", AnyText, nullable=False),
+    sa.Column("first", UtcDateTime, nullable=False),
+    sa.Column("last", UtcDateTime, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Index("retention_refusals_by_partition", "partition"),
+)
+retention_ages = sa.Table(
+    "retention_ages",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("age_s", sa.Double),
+    sa.Column("author", AnyText, nullable=False),
+    sa.Column("note", AnyText, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+recorded_copies = sa.Table(
+    "recorded_copies",
+    _tables,
+    sa.Column("scan", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("storage_id", sa.BigInteger, nullable=False),
+    sa.Column("recorded", UtcDateTime, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("files", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("gone", sa.Boolean, nullable=False, default=False),
+    sa.Index("recorded_copies_by_asset", "asset", "partition", "storage_id", "gone"),
+)
+suspects = sa.Table(
+    "suspects",
+    _tables,
+    sa.Column("asset", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("storage_id", sa.BigInteger, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("seen_by", sa.String(16), nullable=False),
 )
 
 
@@ -191,9 +298,25 @@ class Database:
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows whose key is not there yet; the others stay as they are."""
-    if rows:
-        insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-        connection.execute(insert.on_conflict_do_nothing(), rows)
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+    else:
+        # Without RETURNING each row is sent by itself: 10 s for 100,000, and 3 s with it.
+        insert = postgresql.insert(table).on_conflict_do_nothing()
+        connection.execute(insert.returning(sa.literal_column("1")), rows)
+
+
+def storable(text: str) -> str:
+    """What no database stores (bytes that are no UTF-8, NUL) becomes an escape."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def batches(keys: Sequence[str], size: int = KEYS_A_QUERY) -> Iterator[Sequence[str]]:
+    """Keys in portions that a query takes."""
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
 
 
 def _create_tables(engine: sa.Engine) -> None:

@@ -92,3 +92,17 @@ class CopyNotIntactError(PlatformError):
 
 class SourceChangedError(PlatformError):
     """A source is not the file that was decided about: its size or time differs."""
+
+
+class NoNoteError(PlatformError):
+    """A person decides something and does not say why."""
+
+
+def must_have_note(note: str, what: str) -> None:
+    """Raise NoNoteError where somebody wants to do something (``what``) and does not say why."""
+    if not note.strip():
+        raise NoNoteError(
+            seen=f"somebody wants to {what} without a note",
+            meaning="whoever looks at it in a year could not know why",
+            remedy="say why, in a few words",
+        )

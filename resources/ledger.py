@@ -267,8 +267,12 @@ def _named_errors() -> Iterator[None]:
         ) from error
 
 
-_IS_CHECK = sa.or_(*(remote_work.c.asset.contains(f"/{word}#", autoescape=True) for word in ("flight_check", "doctor")))
-"""Of als_assets.operations: what the flight check and the doctor let go the way of a scan, and remove."""
+_IS_CHECK = sa.or_(
+    *(remote_work.c.asset.contains(f"/{word}#", autoescape=True) for word in ("flight_check", "doctor")),
+    remote_work.c.asset.endswith("/proof", autoescape=True),
+)
+"""Of als_assets.operations: what the flight check and the doctor let go the way of a scan, and remove. And jobs that
+read copies again: they prove something in their own pass, and nothing later."""
 
 
 def _is_still(record: Record) -> tuple[sa.ColumnElement[bool], ...]:

@@ -24,6 +24,8 @@ from resources.errors import CopyNotIntactError, SourceChangedError
 BLOCK_BYTES = 4 << 20
 LARGEST_MANIFEST_BYTES = 64 << 20
 DIFFERENCES_SHOWN = 5
+_NO_FILE = (errno.EINVAL, errno.ELOOP)
+"""What opening says of a link, a folder or a pipe: there is something else in place of the file."""
 
 Progress = Callable[[int], None]
 """Called with the bytes read so far, a few times a second at most; it may raise to stop."""
@@ -128,13 +130,23 @@ def make_folders(folder: Location) -> None:
         _give_to(place, path, place.dir_mode)
 
 
-def prove_here(copy: Location, manifest: Manifest, *, clock: Clock, progress: Progress | None = None) -> Proof:
-    """Read every file of a copy and compare it with its manifest.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What reading every file of a copy has shown."""
 
-    ``copy`` is the file itself (raw) or the folder that the manifest's paths are relative to. Raises
-    CopyNotIntactError with the first differences: missing, not listed, size, checksum.
+    differences: tuple[str, ...]
+    """Of what the manifest lists and of what lies there: missing, not listed, size, checksum."""
+    unread: tuple[str, ...]
+    """What could not be read: whether it is right is not known."""
+
+
+def compare_here(copy: Location, manifest: Manifest, *, progress: Progress | None = None) -> Comparison:
+    """Read every file of a copy again and compare it with its manifest.
+
+    ``copy`` is the file itself (raw) or the folder that the manifest's paths are relative to.
     """
     differences: list[str] = []
+    unread: list[str] = []
     read_bytes = 0
 
     def progressed(in_file: int) -> None:
@@ -143,25 +155,38 @@ def prove_here(copy: Location, manifest: Manifest, *, clock: Clock, progress: Pr
 
     for file in manifest.files:
         path = copy.here if manifest.artifact == "raw" else copy.here / file.path
-        difference = _difference(path, file, progressed)
-        if difference is not None:
-            differences.append(f"{file.path}: {difference}")
+        try:
+            difference = _difference(path, file, progressed)
+        except OSError as error:
+            unread.append(f"{file.path}: cannot be read ({error.strerror})")
+        else:
+            differences += [] if difference is None else [f"{file.path}: {difference}"]
         read_bytes += file.bytes
     if manifest.artifact != "raw":
-        differences += [f"{path}: not in the manifest" for path in _unlisted(copy.here, manifest)]
-    if differences:
-        raise _not_intact(copy, manifest, differences)
+        unlisted, unlooked = _unlisted(copy.here, manifest)
+        differences += [f"{path}: not in the manifest" for path in unlisted]
+        unread += [f"{path}: cannot be looked into" for path in unlooked]
+    return Comparison(tuple(differences), tuple(unread))
+
+
+def prove_here(copy: Location, manifest: Manifest, *, clock: Clock, progress: Progress | None = None) -> Proof:
+    """As ``compare_here``. Raises CopyNotIntactError with the first of what differs, or could not be read."""
+    compared = compare_here(copy, manifest, progress=progress)
+    if compared.differences or compared.unread:
+        raise _not_intact(copy, manifest, [*compared.differences, *compared.unread])
     return Proof(str(copy), manifest.total_files, manifest.total_bytes, clock.now(), "read again here")
 
 
 def _difference(path: Path, file: ManifestFile, progress: Progress) -> str | None:
-    """What keeps a file from being the listed one; None where it is."""
+    """What keeps a file from being the listed one; None where it is. Raises OSError where that cannot be told."""
     try:
         found = hash_file(path, progress)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        if error.errno in _NO_FILE:
+            return f"cannot be read ({error.strerror})"
+        raise
     if found.bytes != file.bytes:
         return f"{found.bytes} bytes, not {file.bytes}"
     if found.sha256 != file.sha256:
@@ -169,10 +194,17 @@ def _difference(path: Path, file: ManifestFile, progress: Progress) -> str | Non
     return None
 
 
-def _unlisted(folder: Path, manifest: Manifest) -> list[str]:
+def _unlisted(folder: Path, manifest: Manifest) -> tuple[list[str], list[str]]:
+    """What lies there and is not in the manifest, and folders of which that cannot be told."""
     listed = {file.path for file in manifest.files}
-    present = (Path(where, name).relative_to(folder) for where, _, names in os.walk(folder) for name in names)
-    return sorted(path.as_posix() for path in present if path.as_posix() not in listed)
+    errors: list[OSError] = []
+    present = [
+        Path(where, name).relative_to(folder).as_posix()
+        for where, folders, names in os.walk(folder, onerror=errors.append)
+        for name in [*names, *(name for name in folders if Path(where, name).is_symlink())]
+    ]
+    unlooked = [str(error.filename) for error in errors if not isinstance(error, FileNotFoundError)]
+    return sorted(path for path in present if path not in listed), unlooked
 
 
 def _not_intact(copy: Location, manifest: Manifest, differences: list[str]) -> CopyNotIntactError:

@@ -7,7 +7,7 @@ They are not in Dagster's event log because a wipe there must not lift a restric
 thousands at once (docs/decisions/0008-standings.md).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,15 +16,8 @@ import sqlalchemy as sa
 
 from beamlines.decisions import Reason
 from beamlines.standing import SeenFile, Standing
-from resources.database import Database, insert_new, scan_log, scans
-from resources.errors import PlatformError
-
-KEYS_A_QUERY = 500
-"""SQLite takes 32,766 variables, PostgreSQL's driver as many as fit into memory: this is for speed alone."""
-
-
-class NoNoteError(PlatformError):
-    """A person decides about a scan and does not say why."""
+from resources.database import Database, batches, insert_new, scan_log, scans
+from resources.errors import must_have_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class Standings:
         """The standings of those scans of which something was recorded."""
         found: dict[str, Standing] = {}
         with self._database.engine.connect() as connection:
-            for some in _batches(sorted(keys)):
+            for some in batches(sorted(keys)):
                 rows = connection.execute(sa.select(scans).where(scans.c.scan.in_(some))).mappings()
                 found |= {row["scan"]: _standing(row) for row in rows}
         return found
@@ -107,25 +100,25 @@ class Standings:
     def restrict(self, scan: str, reason: Reason, *, author: str, note: str, at: datetime) -> None:
         """Keep a scan on site. The first reason stands; every word of an operator is in the history."""
         if reason is Reason.RESTRICTED_BY_OPERATOR:
-            _must_have_note(note, "restrict")
+            must_have_note(note, "restrict a scan")
         log = _log(scan, "restricted", str(reason), author, note, at)
         if not self._change(scan, scans.c.restricted.is_(None), log=log, restricted=str(reason), lifted=False):
             self._write(log if reason is Reason.RESTRICTED_BY_OPERATOR else None)
 
     def lift(self, scan: str, *, author: str, note: str, at: datetime) -> None:
         """An operator says that a scan is not export controlled. The configuration's rules still hold."""
-        _must_have_note(note, "lift the restriction of")
+        must_have_note(note, "lift the restriction of a scan")
         self._change(scan, log=_log(scan, "lifted", "", author, note, at), restricted=None, lifted=True)
 
     def accept(self, scan: str, file: SeenFile, *, author: str, note: str, at: datetime) -> None:
         """An operator says that this is how the scan's file may look: it is not changed any more."""
-        _must_have_note(note, "accept the change of")
+        must_have_note(note, "accept the change of a scan")
         log = _log(scan, "accepted", str(file), author, note, at)
         self._change(scan, log=log, changed=None, size_bytes=file.size_bytes, modified=file.modified)
 
     def note(self, scan: str, what: str, detail: str, *, author: str, note: str, at: datetime) -> None:
         """Add to a scan's history something that changes nothing about its standing."""
-        _must_have_note(note, "record something of")
+        must_have_note(note, "record something of a scan")
         self._write(_log(scan, what, detail, author, note, at))
 
     def carry_over(self, other: "Standings") -> int:
@@ -186,17 +179,3 @@ def _is_decided(row: sa.RowMapping) -> bool:
 
 def _log(scan: str, what: str, detail: str, author: str, note: str, at: datetime) -> dict[str, Any]:
     return {"scan": scan, "at": at, "what": what, "detail": detail, "author": author, "note": note}
-
-
-def _must_have_note(note: str, what: str) -> None:
-    if not note.strip():
-        raise NoNoteError(
-            seen=f"somebody wants to {what} a scan without a note",
-            meaning="whoever looks at it in a year could not know why",
-            remedy="say why, in a few words",
-        )
-
-
-def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(keys), KEYS_A_QUERY):
-        yield keys[start : start + KEYS_A_QUERY]

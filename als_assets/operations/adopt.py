@@ -6,7 +6,7 @@ Does not: copying, deleting or starting anything: nothing of that follows from a
 It is resumable: each folder is done for good, and what the graph has is left alone.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,7 @@ import dagster as dg
 from als_assets.naming import asset_key, scan_partitions
 from als_assets.operations.past_events import report_all
 from als_assets.raw import PROGRAM
+from als_assets.walking import PRODUCT, entries_in, folders_of_makers, may_hold_copies, walk
 from beamlines.config import Beamline
 from beamlines.layout import LEGACY, Artifact, Copy
 from beamlines.manifest import Manifest
@@ -29,7 +30,6 @@ from beamlines.standing import SeenFile, Standing
 from resources import proof
 from resources.clock import Clock
 from resources.errors import PlatformError
-from resources.globus import MOST_ENTRIES
 from resources.transfer import Entry, EntryType, NotFoundError, Transfer
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from resources.standings import Standings
 
 NOTE = "adopted: held until somebody releases it"
-_REC, _ZARR = "rec", ".zarr"
+_ZARR = ".zarr"
 _KEYS_A_QUERY = 1_000
 
 
@@ -148,32 +148,20 @@ class Adoption:
     # -- looking -------------------------------------------------------------------------------------------------
 
     def _walk(self, store: Store, folder: str) -> Iterator[tuple[str, list[Entry]]]:
-        """Every folder of a store and what is in it, each listed once; not those that hold no scans, nor products."""
-        queue = deque([folder])
-        ignored = {PurePosixPath(name) for name in self.beamline.scans.ignore_folders}
-        own = {*self.beamline.facilities, *(f"from_{name}" for name in self.beamline.facilities)}
-        own |= {"preview", "comparison"}
-        while queue:
-            below = queue.popleft()
-            try:
-                entries = list(self._list(store, below))
-            except NotFoundError:
-                continue  # a folder of the other store, or one that was removed meanwhile
-            yield below, entries
-            for entry in entries:
-                path = PurePosixPath(below, entry.name)
-                product = store is Store.RESULTS and (entry.name.startswith(_REC) or entry.name in own)
-                if entry.type is EntryType.FOLDER and path not in ignored and not product:
-                    queue.append(str(path))
+        """Every folder of a store; not those that hold no scans, nor products, nor what this platform has put apart."""
+        own = folders_of_makers(self.beamline)
 
-    def _list(self, store: Store, below: str) -> Iterator[Entry]:
-        root = Location(self.place, self.place.stores[store])
-        location = root if below in ("", ".") else self.place.at(store, below)
-        offset, more = 0, True
-        while more:
-            listing = self.transfer.list(location, offset=offset)
-            yield from listing.entries
-            offset, more = offset + MOST_ENTRIES, listing.more
+        def enters(path: str, entry: Entry) -> bool:
+            ours = store is Store.RESULTS and entry.name in own
+            return not ours and may_hold_copies(self.beamline, store, path, entry)
+
+        def entries_of(below: str) -> list[Entry] | None:
+            try:
+                return entries_in(self.transfer, self.place.at(store, below))
+            except NotFoundError:
+                return None  # a folder of the other store, or one that was removed meanwhile
+
+        return walk(folder, entries_of, enters)
 
     def _raw(self, below: str, entries: Iterable[Entry]) -> list[Found]:
         copy = Copy(self.place, Artifact.RAW)
@@ -183,7 +171,7 @@ class Adoption:
             if entry.type is EntryType.FILE
             for path in [str(PurePosixPath(below, entry.name))]
             if self.beamline.why_not_a_scan(path) is None
-            for scan in [ScanId(path)]
+            for scan in [copy.scan_at(path) or ScanId(path)]
         ]
 
     def _results(self, below: str, entries: Sequence[Entry]) -> list[Found]:
@@ -193,10 +181,10 @@ class Adoption:
         for entry in entries:
             name = entry.name.removesuffix(_ZARR)
             artifact = Artifact.TIFF if name == entry.name else Artifact.ZARR
-            if entry.type is not EntryType.FOLDER or not name.startswith(_REC) or artifact not in by_artifact:
+            if entry.type is not EntryType.FOLDER or not name.startswith(PRODUCT) or artifact not in by_artifact:
                 continue
             try:
-                key = PartitionKey(ScanId(str(PurePosixPath(below, f"{name.removeprefix(_REC)}.h5"))), LEGACY)
+                key = PartitionKey(ScanId(str(PurePosixPath(below, f"{name.removeprefix(PRODUCT)}.h5"))), LEGACY)
             except InvalidScanPathError:
                 continue
             copy = by_artifact[artifact]

@@ -4,6 +4,7 @@ Belongs here: JobResult, the Facility protocol.
 Does not: what a job is (job), any one facility's service (service, nersc, ...), what a job does (reconstruction).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -14,7 +15,8 @@ from beamlines.manifest import Manifest
 from resources.facilities.job import FileTooLargeError as FileTooLargeError
 from resources.facilities.job import JobSpec as JobSpec
 from resources.facilities.job import Output as Output
-from resources.facilities.service import FacilityState, JobSeen
+from resources.facilities.job import Staged as Staged
+from resources.facilities.service import Content, FacilityState, JobSeen
 from resources.remote import Attempt, Pulse, RemoteStatus
 from resources.work import WorkKey
 
@@ -90,6 +92,9 @@ class Facility(Protocol):
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """A small file at the facility. Raises FileNotFoundError, and FileTooLargeError beyond the limit."""
+
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
+        """The same of several at once: where each would cost a transfer, all cost one. Errors are told by file."""
 
     def jobs(self, prefix: str, *, since: datetime) -> list[JobSeen]:
         """Every job whose name begins so, of those submitted after ``since`` and of all that have not ended."""

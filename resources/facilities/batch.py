@@ -14,7 +14,7 @@ from beamlines.layout import Artifact
 from beamlines.manifest import Manifest, ManifestError
 from resources.clock import Clock
 from resources.errors import WorkFailedError
-from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, seconds_between
+from resources.facilities import FileTooLargeError, JobResult, JobSpec, Output, Staged, seconds_between
 from resources.facilities.evidence import last_words, step_seconds, tail
 from resources.facilities.following import FOLLOWED_BYTES, Following
 from resources.facilities.service import Content, FacilityState, Files, JobSeen, JobService
@@ -98,6 +98,9 @@ class BatchFacility:
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         return self._files.read(path, limit_bytes=limit_bytes)
 
+    def read_all(self, paths: Sequence[str], *, limit_bytes: int) -> Mapping[str, Content]:
+        return self._files.read_all(paths, limit_bytes=limit_bytes)
+
     def state(self) -> FacilityState:
         return self._service.state()
 
@@ -129,7 +132,7 @@ class BatchFacility:
             lines = following.news(logs, self._clock.now()) if running else ()
             return RemoteStatus(seen.job_state, seen.words, evidence, seen.started, lines)
         outputs = job.outputs if seen.job_state is JobState.COMPLETED else ()
-        contents = self._read_all([*logs, *(output.manifest.posix for output in outputs)])
+        contents = self._texts([*logs, *(output.manifest.posix for output in outputs)])
         stdout, stderr = (_log(contents[path]) for path in logs)
         evidence |= {
             "logs": list(logs),
@@ -157,11 +160,19 @@ class BatchFacility:
         recorded = (record.evidence or {}).get("manifest_sha256") or {}
         if any(recorded.get(artifact) != digest for artifact, digest in digests.items()):
             return False
-        return all(self._is_listed(output, manifests[output.artifact]) for output in job.outputs)
+        return all(self._is_listed(output, manifests[output.artifact]) for output in job.outputs) and all(
+            self._lies_there(file) for file in job.staged
+        )
+
+    def _lies_there(self, file: Staged) -> bool:
+        try:
+            return [entry.size_bytes for entry in self._files.list(file.location.posix)] == [file.bytes]
+        except FileNotFoundError:
+            return False
 
     def believe(self, job: JobSpec, manifests: dict[Artifact, Manifest]) -> dict[str, str]:
         """Read the manifests beside the outputs into ``manifests``; the SHA-256 of each manifest by its artifact."""
-        return _believed(job, self._read_all([output.manifest.posix for output in job.outputs]), manifests)
+        return _believed(job, self._texts([output.manifest.posix for output in job.outputs]), manifests)
 
     def _is_listed(self, output: Output, manifest: Manifest) -> bool:
         try:
@@ -204,8 +215,8 @@ class BatchFacility:
     def _text(self, path: str, limit_bytes: int = LARGEST_FILE_BYTES) -> str:
         return _decoded(self.read(path, limit_bytes=limit_bytes))
 
-    def _read_all(self, paths: Sequence[str]) -> Mapping[str, Content]:
-        return self._files.read_all(paths, limit_bytes=LARGEST_FILE_BYTES)
+    def _texts(self, paths: Sequence[str]) -> Mapping[str, Content]:
+        return self.read_all(paths, limit_bytes=LARGEST_FILE_BYTES)
 
 
 class _UnbelievableError(Exception):

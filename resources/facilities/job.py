@@ -26,6 +26,14 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that a job must leave where it works: it has compared the checksum itself, and its size is looked at."""
+
+    location: Location
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """A batch job, less its name: that carries the ledger's key and is given when the job is submitted."""
 
@@ -39,6 +47,7 @@ class JobSpec:
     """Bash, without ``#!`` and ``#SBATCH`` lines; every value in it quoted by whoever wrote it."""
     resources: JobResources
     outputs: tuple[Output, ...] = ()
+    staged: tuple[Staged, ...] = ()
     may_wait: timedelta | None = None
     """How long it may wait in the queue; None for as long as the deployment gives every job."""
 

@@ -15,7 +15,7 @@ from beamlines.facilities import FacilityRules, SlurmResources
 from beamlines.layout import Artifact, Copy
 from beamlines.places import Location, Place, Store
 from beamlines.scans import PartitionKey
-from resources.facilities import JobSpec, Output
+from resources.facilities import JobSpec, Output, Staged
 from resources.facilities.slurm import fill, render_script
 
 TEMPLATE = Path(__file__).with_name("reconstruct.sh.template")
@@ -57,6 +57,8 @@ class ReconstructionJob:
     raw_sha256: str
     settings: tuple[str, ...] = ()
     """Options and values of ``python -m tomography reconstruct``."""
+    keeps_raw: bool = False
+    """The staged raw file is wanted for itself: where it is gone, a result that lies there still is not all of it."""
 
     def __post_init__(self) -> None:
         if not self.steps or list(self.steps) != [step for step in Step if step in self.steps]:
@@ -78,6 +80,7 @@ class ReconstructionJob:
         raw_bytes: int,
         raw_sha256: str,
         settings: tuple[str, ...] = (),
+        keeps_raw: bool = False,
     ) -> "ReconstructionJob":
         """The job for one partition at a facility of the beamline's file."""
         config = beamline.facilities[facility]
@@ -93,6 +96,7 @@ class ReconstructionJob:
             raw_bytes=raw_bytes,
             raw_sha256=raw_sha256,
             settings=settings,
+            keeps_raw=keeps_raw,
         )
 
     def spec(self) -> JobSpec:
@@ -104,6 +108,7 @@ class ReconstructionJob:
             body=fill(_template(), self._values()),
             resources=self.facility.resources,
             outputs=tuple(self._output(MAKES[step]) for step in self.steps if step in MAKES),
+            staged=(Staged(self.raw.location(self.key), self.raw_bytes),) if self.keeps_raw else (),
         )
 
     def _output(self, artifact: Artifact) -> Output:

@@ -7,9 +7,10 @@ Does not: how the text travels (superfacility), or what a job does (reconstructi
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
 from beamlines.facilities import SlurmResources
@@ -192,6 +193,15 @@ def fill(template: str, values: Mapping[str, str | tuple[str, ...]]) -> str:
     return _PLACEHOLDER.sub(lambda match: words[match[1]], template)
 
 
+def links(paths: Iterable[str], logs: PurePosixPath) -> str:
+    """Lines that make those files readable whose paths cannot be asked for (see paths)."""
+    return "".join(
+        f"ln --symbolic --force --no-dereference -- {quote(path)} {quote(askable(path, logs))}\n"
+        for path in paths
+        if not is_askable(path)
+    )
+
+
 def _head(resources: SlurmResources, name: str) -> str:
     options = [
         f"-q {resources.queue}",
@@ -211,12 +221,7 @@ def _head(resources: SlurmResources, name: str) -> str:
 
 
 def _links(spec: JobSpec) -> str:
-    """Lines that make the manifests readable whose paths cannot be asked for (see paths)."""
-    manifests = [output.manifest.posix for output in spec.outputs if not is_askable(output.manifest.posix)]
-    return "".join(
-        f"ln --symbolic --force --no-dereference -- {quote(path)} {quote(askable(path, spec.resources.logs))}\n"
-        for path in manifests
-    )
+    return links([output.manifest.posix for output in spec.outputs], spec.resources.logs)
 
 
 def _limit(limit: timedelta) -> str:

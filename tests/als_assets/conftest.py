@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -214,8 +215,15 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
+    with platform_over(tmp_path_factory.mktemp("state"), phantom) as made:
+        yield made
+
+
+@contextmanager
+def platform_over(state: Path, phantom: Path) -> Iterator[Platform]:
+    """A platform with a twin and an instance of its own."""
     with (
-        serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state")) as twin,
+        serve(DEPLOYMENT_FILE, state) as twin,
         dg.DagsterInstance.ephemeral() as instance,
     ):
         environment = {**os.environ, "ALS_STATE": str(twin.world.state_dir), "ALS_TWIN_URL": twin.url}

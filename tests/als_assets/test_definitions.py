@@ -54,7 +54,11 @@ def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.D
     of_scans = {name for name, job in jobs.items() if job.partitions_def and job.partitions_def.name == "bl832_scans"}
     branches = {f"bl832_{name}{again}" for name in ("nersc", "alcf", "olcf", "local") for again in ("", "_again")}
     assert of_scans == {"bl832_ingest", "bl832_compare", *branches}
-    assert set(jobs) - of_scans == {"bl832_announce", "bl832_flight_check", "bl832_prune", "bl832_register"}
+    retention = {f"bl832_retention_{place}" for place in ("spot832", "data832", "nersc", "pscratch", "alcf", "olcf")}
+    reconciled = {name.replace("retention", "reconcile") for name in retention}
+    people = {"bl832_hold", "bl832_release", "bl832_retention_set"}
+    operations = {"bl832_announce", "bl832_flight_check", "bl832_prune", "bl832_register"}
+    assert set(jobs) - of_scans == operations | retention | reconciled | people
 
 
 def test_every_job_records_its_worker_first(definitions: dg.Definitions) -> None:
@@ -86,7 +90,7 @@ def test_every_asset_is_described_and_grouped_by_its_place(definitions: dg.Defin
         node = graph.get(key)
         assert node.description
         assert node.group_name == key.path[1]
-        assert (node.partitions_def is None) == (key.path[-1] == "status")
+        assert (node.partitions_def is None) == (key.path[-1] in ("status", "retention", "reconciliation"))
         assert node.kinds
 
 

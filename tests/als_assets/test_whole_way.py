@@ -49,7 +49,9 @@ def test_every_asset_of_the_scan_is_there(platform, done):
 
 def test_the_graph_has_these_assets_and_no_others(platform):
     graph = platform.definitions.resolve_asset_graph()
-    named = {ARRIVAL, *INGEST, *BRANCH, *OTHERS, *WITHOUT_CHECKS}
+    places = platform.settings.beamline.retention.places
+    of_places = {f"bl832/{place}/{what}" for place in places for what in ("retention", "reconciliation")}
+    named = {ARRIVAL, *INGEST, *BRANCH, *OTHERS, *WITHOUT_CHECKS, *of_places}
     assert {key.to_user_string() for key in graph.get_all_asset_keys()} == named
 
 

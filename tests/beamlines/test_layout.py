@@ -194,3 +194,18 @@ def test_a_place_without_a_store_says_which_it_has() -> None:
 def test_a_place_whose_stores_overlap_is_refused(results: str) -> None:
     with pytest.raises(ValueError, match="lies in stores"):
         Place.model_validate({**NERSC.model_dump(), "stores": {"raw": "raw", "results": results}})
+
+
+@given(partition_keys())
+@example(key_of("a.h5/b.h5"))
+@example(key_of("a.h5_/b.h5"))
+@example(key_of("a.h5.manifest.json_/b.h5"))
+def test_the_scan_of_a_raw_file_is_told_by_its_path(key: PartitionKey) -> None:
+    for where in (BEAMLINE, place("spot832", None, Role.ACQUISITION)):
+        copy = Copy(where, Artifact.RAW)
+        path = copy.location(key).path.relative_to("raw")
+        assert copy.scan_at(str(path)) == key.scan
+
+
+def test_a_raw_file_where_no_scans_lies_has_none() -> None:
+    assert Copy(BEAMLINE, Artifact.RAW).scan_at("a.h5/b.h5") is None

@@ -331,7 +331,7 @@ def test_what_is_young_is_kept(ledger: Ledger) -> None:
     assert pruned(ledger, before=NOW) == 0
 
 
-@pytest.mark.parametrize("asset", ["bl832/flight_check#a to b", "bl832/doctor#job nersc"])
+@pytest.mark.parametrize("asset", ["bl832/flight_check#a to b", "bl832/doctor#job nersc", "bl832/nersc/proof"])
 @pytest.mark.parametrize("state", [WorkState.SUCCEEDED, WorkState.FAILED, WorkState.CANCELED])
 def test_of_a_check_nothing_is_kept(ledger: Ledger, asset: str, state: WorkState) -> None:
     key = replace(CHECK, asset=asset)

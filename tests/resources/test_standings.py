@@ -12,8 +12,9 @@ from beamlines.decisions import Reason
 from beamlines.standing import SeenFile, Standing
 from resources.announcements import Announcements
 from resources.database import Database
+from resources.errors import NoNoteError
 from resources.settings import PROJECT, load_settings
-from resources.standings import NoNoteError, Standings
+from resources.standings import Standings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FILE = SeenFile(1_000_000_000_000, NOW)

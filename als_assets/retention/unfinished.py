@@ -1,0 +1,96 @@
+"""Deletions that an earlier pass has begun and not ended: gone on with, called off, or told to people.
+
+Belongs here: which of the three, and why. Does not: deleting (letting_go), or new deletions (passes).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from als_assets.retention.letting_go import OF_RETENTION, LettingGo, Sent
+from als_assets.retention.order import Order
+from als_assets.retention.planner import Planner
+from beamlines.deletion import CopyFacts, Found, Scene, may_go_on
+from beamlines.scans import PartitionKey, ScanId
+from resources.certificates import Certificate, Deletion
+from resources.errors import EpochLostError, PlatformError
+from resources.rereading import Asked, Reread
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What is open at one place; of one partition alone, where a pass is about that alone."""
+
+    planner: Planner
+    letting_go: LettingGo
+    read: Callable[[Sequence[Asked]], Sequence[Reread]]
+    partition: str | None = None
+
+    def go_on(self) -> tuple[list[Certificate], list[str]]:
+        """What was finished, and what a person must look at. Raises EpochLostError."""
+        finished: list[Certificate] = []
+        problems: list[str] = []
+        for certificate in self.planner.tables.certificates.open():
+            deletion = certificate.deletion
+            if deletion.asset.partition("/")[0] != self.planner.place:
+                continue
+            if self.partition not in (None, deletion.partition):
+                continue
+            try:
+                if (why_off := self._why_called_off(certificate)) is not None:
+                    self.letting_go.call_off(certificate, why_off)
+                elif (why_not := self._why_not_finished(certificate)) is None:
+                    finished.append(self.letting_go.finish(certificate))
+                else:
+                    problems.append(f"{deletion.asset} of {deletion.partition} is deleted in part, perhaps: {why_not}")
+            except EpochLostError:
+                raise
+            except PlatformError as error:
+                problems.append(f"{deletion.asset} of {deletion.partition} is deleted in part, perhaps: {error}")
+        return finished, problems
+
+    def _why_called_off(self, certificate: Certificate) -> str | None:
+        """Why it is given up. What was proven is old by then: where nothing was sent, this pass makes a new proof."""
+        deletion = certificate.deletion
+        if deletion.asset not in self.planner.copies:
+            return None
+        sent = self.letting_go.sent(certificate)
+        if sent is Sent.NEVER:
+            return "the pass ended before anything was sent out; decided anew"
+        latest = self.planner.latest(deletion.asset, deletion.partition)
+        if sent is not Sent.DONE and latest not in (None, deletion.storage_id):
+            return "it was recorded anew since: what lies there is another copy"
+        return None
+
+    def _why_not_finished(self, certificate: Certificate) -> str | None:
+        """Why it must not go on. What was sent is followed to its end; before anything is sent again all is asked."""
+        deletion = certificate.deletion
+        if any(asset not in self.planner.copies for asset in (deletion.asset, *(k.asset for k in deletion.keepers))):
+            return "it, or what keeps it, is no asset any more"
+        if self.letting_go.sent(certificate) is not Sent.PERHAPS:
+            return None
+        decision = may_go_on(self._scene(deletion))
+        if not decision.allowed:
+            return str(decision)
+        asked = [
+            Asked(self.planner.copies[keeper.asset], PartitionKey.parse(keeper.partition))
+            for keeper in deletion.keepers
+        ]
+        bad = [
+            f"{again.asked.said}: {again.detail}"
+            for keeper, again in zip(deletion.keepers, self.read(asked), strict=True)
+            if again.found is not Found.EQUAL or again.manifest_sha256 != keeper.checksum
+        ]
+        return "; ".join(bad) or None
+
+    def _scene(self, deletion: Deletion) -> Scene:
+        known = self.planner.known(Order(author=""))
+        standing = self.planner.tables.standings.of(deletion.scan)
+        restriction = self.planner.beamline.export_control.restriction(ScanId.from_key(deletion.scan), standing)
+        return Scene(
+            CopyFacts(deletion.asset, self.planner.copies[deletion.asset].place.role),
+            {},
+            standing,
+            None if restriction is None else restriction[0],
+            holds=known.holding(deletion.asset, deletion.partition),
+            work=[work for work in known.work.of(deletion.scan) if OF_RETENTION not in work],
+        )

@@ -1,0 +1,253 @@
+"""A pass that is killed, cut off or terminated at any moment: what it began is finished or given up, once."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beamlines.decisions import Reason
+from resources.certificates import Certificates
+from resources.chain import What
+from tests.als_assets.retention.carrying import CANDIDATE, KEEPER, Room, make_room
+from tests.resources.facilities.shelf import here
+from twin.faults import Fault
+from twin.testing import eventually
+from twin.traps import Moment, Release, Trap
+
+SUBMISSION_ID, SUBMIT = "GET */v0.10/submission_id", "POST */v0.10/delete"
+LOOK_UP, TASK, LISTING, STAT = "GET */v0.10/task_list", "GET */v0.10/task/*", "GET */ls", "GET */stat"
+CAUGHT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    with make_room(tmp_path_factory.mktemp("interrupted")) as room:
+        yield room
+
+
+@pytest.fixture
+def room(shared: Room) -> Iterator[Room]:
+    shared.twin.control.reset()
+    shared.twin.control.board.change({"retry_delay_s": 0.02})
+    yield shared
+    shared.twin.control.reset()
+
+
+@pytest.fixture
+def key(room: Room, request: pytest.FixtureRequest) -> str:
+    return room.product(f"20260101_{abs(hash(request.node.nodeid)) % 10**6:06d}_a")
+
+
+def killed_at(room: Room, key: str, trap: Trap, release: Release | None = Release.DROP) -> Any:
+    """Start a pass, and kill it when its request is caught; the trap, where that is still to be released."""
+    caught = room.twin.control.injector.traps.set(trap)
+    process = room.start(key)
+    assert caught.await_catch(CAUGHT_S), "the pass never came to this request"
+    process.kill()
+    process.join()
+    if release is not None:
+        caught.release(release)
+    return caught
+
+
+def ended_well(room: Room, key: str) -> None:
+    """One deletion, with all that must be known of it, and nothing left open or under way."""
+    states = [certificate.state for certificate in room.certificates(key)]
+    assert states.count(What.DONE) == 1
+    assert set(states) <= {What.DONE, What.GIVEN_UP}
+    assert not room.lies(CANDIDATE, key)
+    assert not room.listed(CANDIDATE, key)
+    assert room.is_intact(KEEPER, key)
+    assert sorted(Path(path.rstrip("/")).suffix for path in room.deletes(key)) == ["", ".json"]
+    assert room.told(key) >= 1
+    assert room.in_flight(key) == []
+    assert room.open(key) == []
+    room.tables.certificates.verify()
+
+
+def test_what_nothing_disturbs_goes_in_one_pass(room: Room, key: str) -> None:
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+    assert room.told(key) == 1
+
+
+KILLED = {
+    "between proof and certificate": Trap(match=LISTING, nth=4),
+    "between certificate and intent": Trap(match=SUBMISSION_ID),
+    "before the submit": Trap(match=LOOK_UP),
+    "in the submit, not executed": Trap(match=SUBMIT),
+    "in the submit, executed": Trap(match=SUBMIT, moment=Moment.EXECUTED),
+    "after the answer": Trap(match=TASK),
+    "when the copy is gone": Trap(match=STAT),
+    "between the copy and its manifest": Trap(match=SUBMISSION_ID, nth=2),
+    "in the submit of the manifest, executed": Trap(match=SUBMIT, nth=2, moment=Moment.EXECUTED),
+    "before the certificate is complete": Trap(match=STAT, nth=3),
+}
+
+
+@pytest.mark.parametrize("moment", KILLED)
+def test_what_a_killed_pass_has_begun_the_next_one_ends(room: Room, key: str, moment: str) -> None:
+    killed_at(room, key, KILLED[moment])
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+def test_a_submit_that_arrives_after_its_worker_is_dead_makes_no_second_task(room: Room, key: str) -> None:
+    late = killed_at(room, key, Trap(match=SUBMIT), release=None)
+    assert room.carry_out(key), room.said
+    late.release()
+    eventually(lambda: len(room.twin.control.injector.requests(SUBMIT)) == 3)
+    ended_well(room, key)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(match=SUBMIT, after=True, drop=True),
+        Fault(match=SUBMIT, drop=True),
+        Fault(match=SUBMIT, after=True, status=503),
+        Fault(match=SUBMIT, status=503, times=2),
+        Fault(match=SUBMIT, status=401),
+        Fault(match=TASK, status=503, times=3),
+        Fault(match=SUBMISSION_ID, status=503, times=4),
+        Fault(match=STAT, status=503, times=2),
+    ],
+    ids=lambda fault: f"{fault.match} {fault.status or 'dropped'}{' after' * fault.after}",
+)
+def test_lost_answers_and_outages_delay_a_deletion_and_double_none(room: Room, key: str, fault: Fault) -> None:
+    room.twin.control.injector.add(fault)
+    room.carry_out(key)
+    room.twin.control.injector.clear()
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+# -- what comes between ------------------------------------------------------------------------------------------
+
+
+def test_a_hold_that_comes_between_is_kept_where_nothing_may_have_gone_yet(room: Room, key: str) -> None:
+    killed_at(room, key, KILLED["in the submit, not executed"])
+    now = datetime.now(UTC)
+    hold = room.tables.holds.hold_scan(key, author="dula", note="a paper", at=now)
+    assert not room.carry_out(key)
+    assert "a paper" in room.said[0]
+    assert room.is_intact(CANDIDATE, key)
+    room.tables.holds.release(hold.id, author="dula", note="printed", at=now)
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+@pytest.mark.parametrize("how", ["restricted", "changed"])
+def test_a_scan_that_people_must_look_at_since_is_not_deleted_any_further(room: Room, key: str, how: str) -> None:
+    killed_at(room, key, KILLED["in the submit, not executed"])
+    standings, now = room.tables.standings, datetime.now(UTC)
+    if how == "restricted":
+        standings.restrict(key, Reason.RESTRICTED_BY_OPERATOR, author="dula", note="a test", at=now)
+    else:
+        standings.changed(key, "7 bytes", at=now)
+    assert not room.carry_out(key)
+    assert how in room.said[0]
+    assert room.is_intact(CANDIDATE, key)
+
+
+def test_a_keeper_that_was_damaged_since_blocks_what_was_begun(room: Room, key: str) -> None:
+    killed_at(room, key, KILLED["in the submit, not executed"])
+    (here(room.asked(KEEPER, key)) / "a_0000.tif").write_bytes(b"slice onf")
+    assert not room.carry_out(key)
+    assert KEEPER in room.said[0]
+    assert room.is_intact(CANDIDATE, key)
+
+
+@pytest.mark.parametrize("moment", ["in the submit, not executed", "in the submit, executed", "when the copy is gone"])
+def test_a_copy_that_was_made_again_meanwhile_is_a_new_copy(room: Room, key: str, moment: str) -> None:
+    killed_at(room, key, KILLED[moment])
+    eventually(lambda: all(task.status != "ACTIVE" for task in room.twin.engine.tasks()))
+    room.put(CANDIDATE, key)
+    assert room.carry_out(key, dry_run=False), room.said
+    assert room.open(key) == []
+    assert room.in_flight(key) == []
+    *earlier, last = room.certificates(key)
+    assert earlier, "what was begun for the first copy says nothing of the second"
+    assert last.deletion.storage_id > earlier[0].deletion.storage_id
+    assert (last.state, room.lies(CANDIDATE, key)) == (What.DONE, False)
+
+
+def test_a_new_copy_that_is_young_stays_when_an_old_deletion_is_ended(room: Room, key: str) -> None:
+    killed_at(room, key, KILLED["in the submit, executed"])
+    eventually(lambda: all(task.status != "ACTIVE" for task in room.twin.engine.tasks()))
+    room.put(CANDIDATE, key)
+    hold = room.tables.holds.hold_scan(key, author="dula", note="a paper", at=datetime.now(UTC))
+    assert room.carry_out(key), room.said
+    assert room.is_intact(CANDIDATE, key)
+    assert room.listed(CANDIDATE, key)
+    assert room.open(key) == []
+    assert room.in_flight(key) == []
+    room.tables.holds.release(hold.id, author="dula", note="printed", at=datetime.now(UTC))
+
+
+def test_half_a_product_is_finished_by_the_next_pass(room: Room, key: str) -> None:
+    killed_at(room, key, KILLED["in the submit, not executed"])
+    (here(room.asked(CANDIDATE, key)) / "a_0001.tif").unlink()
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+# -- by this process ---------------------------------------------------------------------------------------------
+
+
+def test_a_deletion_that_dies_as_it_is_completed_is_told_and_completed(
+    room: Room, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as dying:
+        dying.setattr(Certificates, "finish", lambda *_: (_ for _ in ()).throw(MemoryError("as good as dead")))
+        assert not room.carry_out(key)
+    assert [one.state for one in room.certificates(key)] == [What.BEGUN]
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+def test_a_pass_that_a_person_terminates_ends_its_task_and_deletes_nothing_more(room: Room, key: str) -> None:
+    room.twin.control.board.change({"start_delay_s": 60})
+    caught = room.twin.control.injector.traps.set(Trap(match=TASK, moment=Moment.ANSWERED))
+    process = room.start(key)
+    assert caught.await_catch(CAUGHT_S)
+    [run] = room.instance.get_runs(limit=1)
+    room.instance.report_run_canceling(run)
+    process.join(CAUGHT_S)
+    assert process.exitcode is not None
+    room.twin.control.board.change({"start_delay_s": 0})
+    assert room.is_intact(CANDIDATE, key)
+    assert room.in_flight(key) == []
+    assert room.carry_out(key), room.said
+    assert not room.lies(CANDIDATE, key)
+    assert [one.state for one in room.certificates(key)] == [What.DONE]
+
+
+def test_two_passes_at_once_wait_for_each_other(room: Room, key: str) -> None:
+    caught = room.twin.control.injector.traps.set(Trap(match=SUBMIT))
+    first = room.start(key)
+    assert caught.await_catch(CAUGHT_S)
+    second = room.start(key)
+    eventually(lambda: _waits(room))
+    caught.release()
+    first.join(CAUGHT_S)
+    second.join(CAUGHT_S)
+    ended_well(room, key)
+    assert len(room.certificates(key)) == 1
+
+
+def _waits(room: Room) -> bool:
+    [run] = room.instance.get_runs(limit=1)
+    said = [entry.user_message for entry in room.instance.all_logs(run.run_id)]
+    return any("waits for its turn" in text for text in said)
+
+
+def test_a_work_key_is_of_one_certificate_alone(room: Room, key: str) -> None:
+    assert room.carry_out(key), room.said
+    room.put(CANDIDATE, key)
+    assert room.carry_out(key), room.said
+    assert [one.state for one in room.certificates(key)] == [What.DONE, What.DONE]
+    assert len(set(room.deletes(key))) == 2
+    assert len(room.deletes(key)) == 4
