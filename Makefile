@@ -45,8 +45,9 @@ check: $(INSTALLED)   ## Lint, format, types
 bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the same run
 	$(BIN)/python -m benchmarks
 
-faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1; the report is var/faults.md
+faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1, and 10,000 steps of retention; the report is var/faults.md
 	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1) --parts
+	ALS_STEPS=10000 $(BIN)/python -m pytest -q tests/als_assets/retention/test_never_loses.py
 
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock

@@ -68,9 +68,8 @@ class Unfinished:
             return "it, or what keeps it, is no asset any more"
         if self.letting_go.sent(certificate) is not Sent.PERHAPS:
             return None
-        decision = may_go_on(self._scene(deletion))
-        if not decision.allowed:
-            return str(decision)
+        if not (before := may_go_on(self._scene(deletion))).allowed:
+            return str(before)
         asked = [
             Asked(self.planner.copies[keeper.asset], PartitionKey.parse(keeper.partition))
             for keeper in deletion.keepers
@@ -80,7 +79,9 @@ class Unfinished:
             for keeper, again in zip(deletion.keepers, self.read(asked), strict=True)
             if again.found is not Found.EQUAL or again.manifest_sha256 != keeper.checksum
         ]
-        return "; ".join(bad) or None
+        # Reading takes its time: a run may have begun meanwhile, or a person have held the scan.
+        after = may_go_on(self._scene(deletion))
+        return "; ".join(bad) or (None if after.allowed else str(after))
 
     def _scene(self, deletion: Deletion) -> Scene:
         known = self.planner.known(Order(author=""))
