@@ -1,8 +1,11 @@
 """How the tests are shared out among workers: a file is a piece, and all tests of a whole running Dagster are one too.
 
-Belongs here: that alone.
-Does not: fixtures, which each room's folder has for itself.
+Belongs here: that, and what every test must leave as it found it.
+Does not: other fixtures, which each room's folder has for itself.
 """
+
+import signal
+from collections.abc import Iterator
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -26,3 +29,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Pieces:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest piece goes first, so that no worker waits for it in the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def sigterm_as_it_was() -> Iterator[None]:
+    """Dagster lets SIGTERM do what SIGINT does, for good.
+
+    Where a shell has SIGINT ignored, so would be SIGTERM, also by every program that a later test starts and ends.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
