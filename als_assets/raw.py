@@ -29,7 +29,7 @@ from resources.errors import PlatformError, SourceChangedError
 from resources.gate import Gate
 from resources.program import run_program
 from resources.remote import Pulse, Remote
-from resources.transfer import CopyRequest, Item, NotFoundError, Transfer, TransferReceipt
+from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
 from resources.work import WorkKey
 
 PROGRAM = Program(name="als-data-platform", version=version("als-data-platform"))
@@ -56,7 +56,7 @@ def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefin
         key, transfer = step.key, step.transfer
         origin, here = source.location(key), target.location(key)
         announced = _announced(step)
-        if target.manifest(key).here.exists() and not _lies_at(step, origin):
+        if target.manifest(key).here.exists() and step.transfer.entry_at(origin) is None:
             return _copied_back(beamline, step, target, announced)
         _must_be_unchanged(step, origin, announced, clock, "since it was taken for complete")
         fingerprint = _fingerprint(announced)
@@ -75,7 +75,7 @@ def _copied_back(beamline: Beamline, step: "_Step", target: Copy, announced: See
     key, manifest = step.key, proof.read_manifest(target.manifest(step.key))
     content = manifest.files[0]
     for keeper in _kept_at(beamline, target):
-        if _lies_at(step, keeper.location(key)):
+        if step.transfer.entry_at(keeper.location(key)) is not None:
             item = Item(keeper.location(key), target.location(key), sha256=content.sha256, bytes=content.bytes)
             work = WorkKey(asset_key(beamline, target).to_user_string(), str(key), "", _fingerprint(announced))
             receipt = step.transfer.copy(CopyRequest(key.scan, (item,), work.fingerprint), work, step.pulse)
@@ -89,14 +89,6 @@ def _kept_at(beamline: Beamline, target: Copy) -> list[Copy]:
     places = dict.fromkeys(rules.raw for rules in beamline.facilities.values())
     found = [Copy(beamline.places[place], target.artifact) for place in places]
     return [copy for copy in found if copy.place.role is Role.DURABLE and copy != target]
-
-
-def _lies_at(step: "_Step", location: Location) -> bool:
-    try:
-        step.transfer.stat(location)
-    except NotFoundError:
-        return False
-    return True
 
 
 def _fingerprint(announced: SeenFile) -> str:

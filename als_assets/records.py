@@ -1,15 +1,15 @@
 """What Dagster has recorded of assets: the newest record of a partition, and all records of many, page by page.
 
-Belongs here: those two queries.
+Belongs here: those queries.
 Does not: writing records (evidence, operations.past_events), or what a sensor reads (sensors.event_log).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-_PAGE = 1_000
+PAGE = 1_000
 
 
 def newest(instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str) -> dict[str, Any] | None:
@@ -22,13 +22,19 @@ def newest(instance: dg.DagsterInstance, asset: dg.AssetKey, partition: str) -> 
 
 def every(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> Iterator[tuple[str, dict[str, Any]]]:
     """Partition and metadata of each record, the oldest first; never more than a page of them is held."""
-    cursor: str | None = None
-    while True:
-        page = instance.fetch_materializations(wanted, limit=_PAGE, cursor=cursor, ascending=True)
-        for record in page.records:
+    for records in pages(instance, wanted):
+        for record in records:
             event, partition = record.asset_materialization, record.partition_key
             if event is not None and partition is not None:
                 yield partition, {name: value.value for name, value in event.metadata.items()}
+
+
+def pages(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> Iterator[Sequence[dg.EventLogRecord]]:
+    """The records themselves, the oldest first, a page at a time."""
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(wanted, limit=PAGE, cursor=cursor, ascending=True)
+        yield page.records
         if not page.has_more:
             return
         cursor = page.cursor

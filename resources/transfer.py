@@ -203,6 +203,13 @@ class Transfer:
         """What lies at a location. Raises NotFoundError where nothing does."""
         return self._globus.stat(location.place.collection, location.on_collection)
 
+    def entry_at(self, location: Location) -> Entry | None:
+        """What lies at a location; None where nothing does."""
+        try:
+            return self.stat(location)
+        except NotFoundError:
+            return None
+
     def list(
         self,
         folder: Location,
@@ -251,7 +258,7 @@ class Transfer:
 
     def _entries(self, folder: Location, names: Sequence[str]) -> dict[str, Entry]:
         if len(names) <= FEW:
-            return {name: entry for name in names if (entry := self._entry_or_none(folder / name)) is not None}
+            return {name: entry for name in names if (entry := self.entry_at(folder / name)) is not None}
         try:
             listing = self.list(folder)
         except NotFoundError:
@@ -259,12 +266,6 @@ class Transfer:
         if listing.more:
             raise _occupied(folder, f"the folder holds {len(listing.entries)} entries or more and cannot be looked at")
         return {entry.name: entry for entry in listing.entries if entry.name in set(names)}
-
-    def _entry_or_none(self, location: Location) -> Entry | None:
-        try:
-            return self.stat(location)
-        except NotFoundError:
-            return None
 
     def _work(self, request: CopyRequest, key: WorkKey, found: Mapping[Location, Entry]) -> RemoteWork:
         # Of our own remains nothing is believed where every file's SHA-256 is known: all is sent, and held against it.
@@ -305,7 +306,7 @@ class Transfer:
                 raise _occupied(item.destination, why)
 
     def _is_gone(self, location: Location) -> bool:
-        return self._entry_or_none(location) is None
+        return self.entry_at(location) is None
 
 
 def _why_not_equal(item: Item, entry: Entry) -> str | None:

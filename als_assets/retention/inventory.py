@@ -5,7 +5,7 @@ Does not: what truly lies at a place (reconciliation), or deciding by it (planni
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ import dagster as dg
 
 from als_assets.naming import asset_key
 from als_assets.operations.restrict import IN_PROGRESS
+from als_assets.records import PAGE, pages
 from als_assets.retention.tables import Tables
 from beamlines.config import Beamline
 from beamlines.layout import Copy
@@ -22,10 +23,9 @@ from resources.chain import What
 from resources.ledger import Ledger
 from resources.recorded import Recorded, RecordedCopy
 
-_PAGE = 1_000
 _PARTITION_TAG = "dagster/partition"
 _BACKFILL_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-_FEW = 5 * _PAGE
+_FEW = 5 * PAGE
 """So many partitions are asked for by name; more are read in the order of the log."""
 EVERY_SCAN = "*"
 """Stands for all scans, where a run does not say which ones it is about."""
@@ -62,27 +62,17 @@ def _follow_one(instance: dg.DagsterInstance, beamline: Beamline, copy: Copy, re
 
 def _pages(
     instance: dg.DagsterInstance, asset: dg.AssetKey, new: Collection[str], latest: Mapping[str, int]
-) -> Iterator[list[dg.EventLogRecord]]:
+) -> Iterator[Sequence[dg.EventLogRecord]]:
     if len(new) <= _FEW:
         ordered = sorted(new)
-        for start in range(0, len(ordered), _PAGE):
-            some = ordered[start : start + _PAGE]
+        for start in range(0, len(ordered), PAGE):
+            some = ordered[start : start + PAGE]
             first = min(latest[partition] for partition in some)
             wanted = dg.AssetRecordsFilter(asset, asset_partitions=some, after_storage_id=first - 1)
-            yield from _all_pages(instance, wanted)
+            yield from pages(instance, wanted)
         return
     first = min(latest[partition] for partition in new)
-    yield from _all_pages(instance, dg.AssetRecordsFilter(asset, after_storage_id=first - 1))
-
-
-def _all_pages(instance: dg.DagsterInstance, wanted: dg.AssetRecordsFilter) -> Iterator[list[dg.EventLogRecord]]:
-    cursor: str | None = None
-    while True:
-        page = instance.fetch_materializations(wanted, limit=_PAGE, cursor=cursor, ascending=True)
-        yield list(page.records)
-        if not page.has_more:
-            return
-        cursor = page.cursor
+    yield from pages(instance, dg.AssetRecordsFilter(asset, after_storage_id=first - 1))
 
 
 def _copy(record: dg.EventLogRecord, name: str, latest: Mapping[str, int]) -> RecordedCopy | None:

@@ -24,7 +24,7 @@ from resources.clock import Clock
 from resources.copies import DeleteReceipt, delete_receipt
 from resources.owner import Owner
 from resources.remote import NEVER_SENT, Pulse
-from resources.transfer import NotFoundError, Transfer
+from resources.transfer import Transfer
 from resources.work import Record, WorkKey, WorkState
 
 OF_RETENTION = "#retention"
@@ -135,17 +135,10 @@ class LettingGo:
         done = [record for record in self._attempts(work) if record.state is WorkState.SUCCEEDED]
         if done:
             return delete_receipt(location, done[0])
-        if what and self._is_there(copy, key):
+        if what and self.transfer.entry_at(copy.location(key)) is not None:
             return None
         recursive = not what and copy.artifact is not Artifact.RAW
         return self.transfer.delete(key.scan, location, work, self.pulse, recursive=recursive)
-
-    def _is_there(self, copy: Copy, key: PartitionKey) -> bool:
-        try:
-            self.transfer.stat(copy.location(key))
-        except NotFoundError:
-            return False
-        return True
 
     def _attempts(self, work: WorkKey) -> list[Record]:
         return self.tables.ledger.attempts(work.asset, work.partition)

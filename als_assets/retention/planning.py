@@ -6,7 +6,7 @@ Does not: the decision (beamlines.deletion), or proving and deleting (passes).
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -40,8 +40,6 @@ class Known:
     """The holds that cover a copy's partition now, in words."""
     work: Work
     suspects: Mapping[tuple[str, str], Suspect]
-    unknown: Mapping[str, str] = field(default_factory=dict)
-    """By place: why nothing can be said about it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +159,6 @@ def decide_scan(
             restriction=None if restriction is None else restriction[0],
             holds=known.holding(record.asset, record.partition),
             work=work,
-            unknown=known.unknown.get(place),
         )
         rule = known.beamline.retention.rule_of(record.asset)
         age = timedelta() if rule is None else known.ages.get(record.asset, rule.age)

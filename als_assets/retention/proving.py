@@ -90,7 +90,7 @@ def prove(
         verdicts = {_which(verdict.asked): verdict for verdict in read(list(wanted.values()))}
         for evidence in open_:
             of_it = {name: verdicts[_which(one)] for name, one in asked[id(evidence)].items()}
-            _take_in(beamline, evidence, of_it, said)
+            _take_in(beamline, copies[evidence.candidate.name], evidence, of_it, said)
     return found
 
 
@@ -142,7 +142,7 @@ def _raw_first_here(evidence: Evidence, copies: Mapping[str, Copy]) -> list[str]
     return sorted(raw, key=lambda name: copies[name].place.mount is None)
 
 
-def _take_in(beamline: Beamline, evidence: Evidence, verdicts: Mapping[str, Reread], said: Said) -> None:
+def _take_in(beamline: Beamline, copy: Copy, evidence: Evidence, verdicts: Mapping[str, Reread], said: Said) -> None:
     candidate = evidence.candidate
     evidence.read |= verdicts
     others, keepers = candidate.scene.others, candidate.rule.keepers
@@ -153,7 +153,7 @@ def _take_in(beamline: Beamline, evidence: Evidence, verdicts: Mapping[str, Rere
     ]
     if RECIPE in keepers:
         raw = [again for name, again in evidence.read.items() if name.endswith("/raw")]
-        evidence.readings.append(_recipe(beamline, candidate, raw, said))
+        evidence.readings.append(_recipe(beamline, copy, candidate, raw, said))
 
 
 def _seen(candidate: Candidate, again: Reread) -> tuple[Found, str]:
@@ -166,7 +166,7 @@ def _seen(candidate: Candidate, again: Reread) -> tuple[Found, str]:
     return Found.DIFFERENT, f"it is intact, with {seen}; {record.files} of {record.bytes} are to go: not the same thing"
 
 
-def _recipe(beamline: Beamline, candidate: Candidate, raw: Collection[Reread], said: Said) -> Reading:
+def _recipe(beamline: Beamline, copy: Copy, candidate: Candidate, raw: Collection[Reread], said: Said) -> Reading:
     """Whether the product can be made again: what from, how, and with what must all be known."""
 
     def reading(found: Found, detail: str) -> Reading:
@@ -179,7 +179,7 @@ def _recipe(beamline: Beamline, candidate: Candidate, raw: Collection[Reread], s
     missing = [word for word in ("settings", "program") if not recorded.get(word)]
     if missing:
         return reading(Found.UNREAD, f"its record does not say with what {' and '.join(missing)} it was made")
-    maker = candidate.name.partition("/")[2].rpartition("_")[0] or _facility_of(beamline, candidate.name)
+    maker = copy.maker or ""
     rules = beamline.facilities.get(maker)
     version = None if rules is None else rules.program.version
     if version is None or not str(recorded["program"]).endswith(f" {version}"):
@@ -188,11 +188,6 @@ def _recipe(beamline: Beamline, candidate: Candidate, raw: Collection[Reread], s
         Found.EQUAL,
         f"{recorded['program']} makes it again of {name_of(proven[0].asked.copy)}, with the recorded settings",
     )
-
-
-def _facility_of(beamline: Beamline, name: str) -> str:
-    place = beamline.places.get(name.partition("/")[0])
-    return "" if place is None or place.facility is None else place.facility
 
 
 def _words(read: Iterable[Reread]) -> str:

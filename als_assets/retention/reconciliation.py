@@ -163,14 +163,7 @@ class Reconciler:
                 return {entry.name for entry in entries_in(self.transfer, location)}
             except NotFoundError:
                 return set()
-        return {name for name in wanted if self._lies(location / name)}
-
-    def _lies(self, location: Location) -> bool:
-        try:
-            self.transfer.stat(location)
-        except NotFoundError:
-            return False
-        return True
+        return {name for name in wanted if self.transfer.entry_at(location / name) is not None}
 
 
 @dataclass(frozen=True, slots=True)

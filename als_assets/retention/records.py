@@ -17,7 +17,6 @@ from als_assets.naming import asset_key
 from als_assets.retention.order import retention_key
 from als_assets.retention.planning import Candidate, Plan
 from beamlines.config import Beamline
-from beamlines.decisions import Reason
 from beamlines.deletion import durable_raw, keepers_of
 from beamlines.layout import Copy
 from beamlines.retention import RECIPE
@@ -128,7 +127,7 @@ def pass_record(
     return dg.AssetMaterialization(retention_key(beamline, place), description=summary, metadata=metadata)
 
 
-def plan_metadata(plan: Plan, name: str = "going") -> dict[str, dg.MetadataValue[Any]]:
+def plan_metadata(plan: Plan, name: str) -> dict[str, dg.MetadataValue[Any]]:
     """A plan as tables: what goes, and how many copies stay for which reason."""
     rows = [
         dg.TableRecord(
@@ -163,7 +162,6 @@ def _refused(plan: Plan, name: str) -> dict[str, dg.MetadataValue[Any]]:
             }
         )
         for record, decision in plan.refused[:ROWS_SHOWN]
-        if decision.reason is not Reason.ROOM_ENOUGH
     ]
     return {f"{name}_old_and_kept": dg.MetadataValue.table(rows)} if rows else {}
 
