@@ -1,7 +1,7 @@
 """``als retention reconcile``: places held against the graph, in the terminal.
 
 Belongs here: arguments, and what was found, in lines.
-Does not: looking (als_assets.retention.reconciliation), or writing it down, which the nightly jobs do.
+Does not: looking (als_assets.reconciliation), or writing it down, which the nightly jobs do.
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ from als.retention import places_named
 from als.saying import say, say_problem
 
 if TYPE_CHECKING:
-    from als_assets.retention.report import Report
+    from als_assets.reconciliation.report import Report
     from beamlines.places import Place
 
 _SHOWN = 200
@@ -29,7 +29,7 @@ def reconcile(
     Exit code 1 where something is lost or changed. The jobs bl832_reconcile_<place> write it down, every night.
     """
     from als.platform import platform
-    from als_assets.retention.reconciliation import Reconciler
+    from als_assets.reconciliation.reconciler import Reconciler
     from beamlines.retention import name_of
 
     bad = 0
@@ -48,7 +48,7 @@ def reconcile(
 
 def show(place: "Place", report: "Report") -> None:
     """What one place has shown: a line in all, and three for each finding."""
-    from als_assets.retention.reconciliation_records import register_commands, rows, shown
+    from als_assets.reconciliation.records import register_commands, rows, shown
 
     (say_problem if report.bad else say)(shown(str(report)))
     for folder, why in list(report.unreachable.items())[:_SHOWN]:

@@ -12,11 +12,12 @@ import dagster as dg
 from als_assets.bindings import bindings
 from als_assets.facility_status import credentials_checks
 from als_assets.operations.prune import prune_job
+from als_assets.reconciliation.asset import reconciliation_spec
+from als_assets.reconciliation.jobs import reconciliation_job
 from als_assets.registry import build_graph
 from als_assets.retention.jobs import retention_job
-from als_assets.retention.order import reconciliation_spec, retention_spec
+from als_assets.retention.order import retention_spec
 from als_assets.retention.people import people_jobs
-from als_assets.retention.reconciliation_jobs import reconciliation_job
 from als_assets.worker import recording_executor
 from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings

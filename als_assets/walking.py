@@ -1,7 +1,7 @@
 """Walking through a place: every folder of a store and what is in it, each listed once.
 
 Belongs here: the order of folders, and pages of a listing put together.
-Does not: what is looked for in them (operations.adopt, retention.reconciliation), or the listing (resources.transfer).
+Does not: what is looked for in them (operations.adopt, reconciliation), or the listing (resources.transfer).
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """What is recorded against what lies there: lost, changed, dark; by plain values.
 
 Belongs here: the comparison of one folder, what are leftovers of our own, which lost and dark files may be the same.
-Does not: listing folders, or reading files (als_assets.retention.reconciliation). Nothing is deleted by any of it.
+Does not: listing folders, or reading files (als_assets.reconciliation). Nothing is deleted by any of it.
 
 What is compared: of a raw file its size, and that it was not written after it was recorded. Of a product that its
 folder and its manifest are there; not its files, which would take a listing for each of its folders.

@@ -46,7 +46,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class AsRecorded:
     """What our record of a copy says of it."""
 
     files: int
@@ -77,7 +77,7 @@ def look(transfer: Transfer, copy: Copy, key: PartitionKey) -> Seen | None:
     )
 
 
-def changed_since(before: Seen | None, now: Seen | None, recorded: Recorded) -> str | None:
+def changed_since(before: Seen | None, now: Seen | None, recorded: AsRecorded) -> str | None:
     """How a copy is not what was recorded, or seen before in this pass (where it was); None where it is."""
     if now is None:
         return "nothing lies there any more"

@@ -65,22 +65,6 @@ def retention_spec(beamline: Beamline, place: str) -> dg.AssetSpec:
     )
 
 
-def reconciliation_key(beamline: Beamline, place: str) -> dg.AssetKey:
-    """``<beamline>/<place>/reconciliation``."""
-    return dg.AssetKey([beamline.name, place, "reconciliation"])
-
-
-def reconciliation_spec(beamline: Beamline, place: str) -> dg.AssetSpec:
-    """What a place has shown, night by night."""
-    return dg.AssetSpec(
-        reconciliation_key(beamline, place),
-        description=f"{place} held against this graph every night: what is recorded and not there (lost), recorded and "
-        "different (changed), there and not recorded (dark). Nothing is deleted by it (docs/reconciliation.md).",
-        group_name=place,
-        kinds={"reconciliation"},
-    )
-
-
 def said_age(age: timedelta) -> str:
     """An age as people say it."""
     return f"{age.days} days" if age >= timedelta(days=2) else f"{age / timedelta(hours=1):g} hours"

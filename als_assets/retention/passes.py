@@ -24,7 +24,7 @@ from beamlines.decisions import Decision, Reason
 from beamlines.deletion import Found
 from beamlines.layout import Copy
 from beamlines.scans import PartitionKey
-from resources.candidates import Recorded, Seen, changed_since, look
+from resources.candidates import AsRecorded, Seen, changed_since, look
 from resources.certificates import Certificate, DeletionRefusedError
 from resources.errors import EpochLostError, PlatformError
 from resources.keepers import KeeperReader
@@ -42,7 +42,7 @@ _LOOKS_AGAIN_S = 5.0
 
 
 @dataclass(slots=True)
-class Report:
+class PassReport:
     """What a pass found and did."""
 
     plan: Plan
@@ -80,14 +80,14 @@ class Pass:
 
     # -- carrying out --------------------------------------------------------------------------------------------
 
-    def carry_out(self, order: Order) -> Report:
+    def carry_out(self, order: Order) -> PassReport:
         """Finish what is open, decide about everything, and delete what may go, unless it is a dry run."""
         if order.dry_run or not self.planner.beamline.retention.places[self.planner.place].enforce:
-            report = Report(self.planner.plan(order))
+            report = PassReport(self.planner.plan(order))
             report.waits = Decision.no(Reason.DRY_RUN, "nothing is deleted in a dry run")
             return report
         finished, problems = Unfinished(self.planner, self.letting_go, self._read, order.partition).go_on()
-        report = Report(self.planner.plan(order), deleted=finished, problems=problems)
+        report = PassReport(self.planner.plan(order), deleted=finished, problems=problems)
         if order.partition is None:
             self._record_refusals(report.plan)
         if not report.plan.brake.allowed and not order.beyond_the_brake:
@@ -98,7 +98,7 @@ class Pass:
             self._let_go(order, going[start : start + AT_ONCE], report)
         return report
 
-    def _let_go(self, order: Order, candidates: Sequence[Candidate], report: Report) -> None:
+    def _let_go(self, order: Order, candidates: Sequence[Candidate], report: PassReport) -> None:
         self._yield_to_transfers()
         head = self.planner.tables.certificates.head()
         looked = {
@@ -165,7 +165,7 @@ class Pass:
         found = self.planner.instance.event_log_storage.get_asset_check_partition_info(keys, partition_keys=[partition])
         return [info.check_key.name for info in found if info.latest_execution_status.value == "FAILED"]
 
-    def _look(self, candidate: Candidate, report: Report) -> Seen | None:
+    def _look(self, candidate: Candidate, report: PassReport) -> Seen | None:
         """How a candidate lies there before its keepers are read; None where it is kept for what was seen."""
         record = candidate.record
         self.beats.now_and_then()
@@ -193,7 +193,7 @@ class Pass:
 
     # -- what is kept --------------------------------------------------------------------------------------------
 
-    def _keep(self, candidate: Candidate, decision: Decision, report: Report) -> None:
+    def _keep(self, candidate: Candidate, decision: Decision, report: PassReport) -> None:
         report.kept.append((candidate, decision))
         self.say(f"kept {candidate.name} of {candidate.partition}: {decision}")
         refusal = Refusal(candidate.name, candidate.partition, decision.reason, decision.detail)
@@ -206,7 +206,7 @@ class Pass:
         )
         self.planner.tables.refusals.clear([(candidate.name, candidate.partition) for candidate in made.going])
 
-    def _mark_different(self, evidence: Evidence, report: Report) -> None:
+    def _mark_different(self, evidence: Evidence, report: PassReport) -> None:
         for name, again in evidence.read.items():
             if again.found is Found.DIFFERENT:
                 record = evidence.candidate.others[name]
@@ -215,7 +215,7 @@ class Pass:
             if reading.found is Found.DIFFERENT and evidence.read[reading.name].found is Found.EQUAL:
                 report.problems.append(f"{reading.name} of {evidence.candidate.partition}: {reading.detail}")
 
-    def _suspect(self, name: str, partition: str, storage_id: int, why: str, report: Report) -> None:
+    def _suspect(self, name: str, partition: str, storage_id: int, why: str, report: PassReport) -> None:
         self.planner.tables.suspects.add(Suspect(name, partition, storage_id, self.planner.clock.now(), why))
         problem = f"{name} of {partition} is not what was recorded: {why}"
         if problem not in report.problems:
@@ -248,5 +248,5 @@ class Pass:
         return self.planner.copies[candidate.name], PartitionKey.parse(candidate.partition)
 
 
-def _as_recorded(record: RecordedCopy) -> Recorded:
-    return Recorded(record.files, record.bytes, record.recorded)
+def _as_recorded(record: RecordedCopy) -> AsRecorded:
+    return AsRecorded(record.files, record.bytes, record.recorded)

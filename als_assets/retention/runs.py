@@ -14,7 +14,7 @@ from als_assets.bindings import Facilities
 from als_assets.retention import records
 from als_assets.retention.letting_go import By, LettingGo
 from als_assets.retention.order import Order
-from als_assets.retention.passes import Beats, Pass, Report
+from als_assets.retention.passes import Beats, Pass, PassReport
 from als_assets.retention.planner import Planner
 from als_assets.retention.planning import Plan
 from als_assets.retention.tables import Tables
@@ -44,7 +44,7 @@ def carry_out(
     facilities: Facilities,
     remote: Remote,
     clock: Clock,
-) -> Report:
+) -> PassReport:
     """Carry a pass out, and record what it found and did. ``copies`` are those of the graph, by name."""
     owner, instance = Owner.this_process(context.run_id), context.instance
     with (
@@ -86,7 +86,7 @@ def _beating(pulse: Pulse, beat: Callable[[], None]) -> Pulse:
     return both
 
 
-def said(report: Report) -> str:
+def said(report: PassReport) -> str:
     """What a pass has done, in a line."""
     plan, size = report.plan, sum(certificate.deletion.bytes for certificate in report.deleted)
     done = f"{len(report.deleted)} copies of {size} bytes deleted, {len(report.kept)} kept by what was seen just before"
@@ -95,7 +95,7 @@ def said(report: Report) -> str:
     return f"{plan.place}: {plan.decided} copies decided about, {done}"
 
 
-def _metadata(report: Report, upcoming: Plan | None) -> Mapping[str, dg.MetadataValue[Any]]:
+def _metadata(report: PassReport, upcoming: Plan | None) -> Mapping[str, dg.MetadataValue[Any]]:
     deleted = [
         dg.TableRecord(
             {

@@ -16,7 +16,7 @@ from beamlines.layout import Artifact, Copy
 from beamlines.retention import RetentionRule
 from beamlines.scans import PartitionKey, ScanId
 from resources import candidates, proof
-from resources.candidates import Recorded, TooManyFoldersError, changed_since, look
+from resources.candidates import AsRecorded, TooManyFoldersError, changed_since, look
 from resources.clock import SystemClock
 from resources.errors import ServiceUnavailableError
 from resources.facilities.factory import make_facility
@@ -226,10 +226,10 @@ def test_a_large_file_is_read_no_further_when_a_run_is_ended_while_a_job_is_wait
 # -- the candidate -----------------------------------------------------------------------------------------------
 
 
-def recorded(room: Room, asked: Asked) -> Recorded:
+def recorded(room: Room, asked: Asked) -> AsRecorded:
     seen = room.look(asked)
     assert seen is not None
-    return Recorded(seen.files, seen.bytes, SystemClock().now())
+    return AsRecorded(seen.files, seen.bytes, SystemClock().now())
 
 
 def test_a_candidate_is_seen_whole_with_its_newest_time(room: Room) -> None:

@@ -14,7 +14,7 @@ from dagster._core.events import StepMaterializationData
 from als_assets.naming import asset_key
 from als_assets.retention.letting_go import By, LettingGo
 from als_assets.retention.order import Order
-from als_assets.retention.passes import Beats, Pass, Report
+from als_assets.retention.passes import Beats, Pass, PassReport
 from als_assets.retention.planner import Planner
 from als_assets.retention.tables import make_tables
 from beamlines.config import Beamline, parse_beamline
@@ -143,7 +143,7 @@ class Trials:
 
     # -- a pass --------------------------------------------------------------------------------------------------
 
-    def carry_out(self, place: str, skew: timedelta = timedelta()) -> Report | None:
+    def carry_out(self, place: str, skew: timedelta = timedelta()) -> PassReport | None:
         """One pass by a worker of its own, whose clock may differ; None where it died."""
         self.passes += 1
         run = dg.DagsterRun(f"retention_{place}", str(uuid.uuid4()))

@@ -2,7 +2,7 @@
 
 Belongs here: what of that is judged, and the second look at what seems lost.
 Does not: listing a place (looking), the comparison (beamlines.reconciliation), what is recorded of it
-(reconciliation_records), or deleting anything: nothing here can.
+(records), or deleting anything: nothing here can.
 
 What is recorded at the place is held, about half a kilobyte a copy; what lies there is looked at a folder at a time.
 """
@@ -15,10 +15,10 @@ from pathlib import PurePosixPath
 
 import dagster as dg
 
+from als_assets.reconciliation.looking import MOST_UNANSWERED, Look
+from als_assets.reconciliation.renames import pairs
+from als_assets.reconciliation.report import Report
 from als_assets.retention.inventory import EVERY_SCAN, up_to_date, work_in_flight
-from als_assets.retention.looking import MOST_UNANSWERED, Look
-from als_assets.retention.renames import pairs
-from als_assets.retention.report import Report
 from als_assets.retention.tables import Tables
 from als_assets.walking import entries_in
 from beamlines.config import Beamline

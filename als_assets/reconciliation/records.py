@@ -1,7 +1,7 @@
 """How a reconciliation reads: a table on an asset of each place, and checks on the assets of copies.
 
 Belongs here: events, rows, and what a person can do about each.
-Does not: what was found (reconciliation).
+Does not: what was found (reconciler).
 """
 
 import shlex
@@ -13,9 +13,9 @@ import dagster as dg
 
 from als_assets.evidence import sendable
 from als_assets.naming import asset_key
-from als_assets.retention.order import reconciliation_key
+from als_assets.reconciliation.asset import reconciliation_key
+from als_assets.reconciliation.report import Report
 from als_assets.retention.records import ROWS_SHOWN, STATE, expected
-from als_assets.retention.report import Report
 from beamlines.config import Beamline
 from beamlines.layout import Copy
 from beamlines.places import Place

@@ -1,7 +1,7 @@
 """Looking through a place by one listing a folder, beside what is recorded there.
 
 Belongs here: which folders are listed, what cannot be, and what is recorded in each.
-Does not: the comparison (beamlines.reconciliation), or what follows of it (reconciliation).
+Does not: the comparison (beamlines.reconciliation), or what follows of it (reconciler).
 """
 
 from collections import defaultdict

@@ -1,12 +1,12 @@
 """What a place has shown when it was held against the graph.
 
-Belongs here: that as values, with counts in words. Does not: finding it out (reconciliation), or showing it
-(reconciliation_records).
+Belongs here: that as values, with counts in words. Does not: finding it out (reconciler), or showing it
+(records).
 """
 
 from dataclasses import dataclass, field
 
-from als_assets.retention.renames import Pair
+from als_assets.reconciliation.renames import Pair
 from beamlines.reconciliation import BAD, Finding, Kind
 from resources.recorded import Suspect
 

@@ -1,7 +1,7 @@
 """Reconciliation as jobs: one a place.
 
 Belongs here: the jobs alone, light enough for every import of the graph.
-Does not: looking (reconciliation), what a run writes (reconciliation_runs), or when it runs (sensors.retention).
+Does not: looking (reconciler), what a run writes (runs), or when it runs (sensors.retention).
 """
 
 from collections.abc import Collection
@@ -30,7 +30,7 @@ def reconciliation_job(beamline: Beamline, copies: Collection[Copy], place: str)
         remote: dg.ResourceParam[Remote],
         clock: dg.ResourceParam[Clock],
     ) -> None:
-        from als_assets.retention.reconciliation_runs import carry_out  # as in jobs
+        from als_assets.reconciliation.runs import carry_out  # as in jobs
 
         problems = carry_out(context, beamline, by_name, place, retention, transfer, remote, clock)
         if problems:

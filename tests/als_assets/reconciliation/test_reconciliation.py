@@ -15,10 +15,10 @@ from rich.console import Console
 
 from als import reconciliation as command
 from als_assets.definitions import compose
-from als_assets.retention.looking import MOST_UNANSWERED, Look
-from als_assets.retention.reconciliation import Reconciler
-from als_assets.retention.reconciliation_records import register_commands, rows
-from als_assets.retention.report import Report
+from als_assets.reconciliation.looking import MOST_UNANSWERED, Look
+from als_assets.reconciliation.reconciler import Reconciler
+from als_assets.reconciliation.records import register_commands, rows
+from als_assets.reconciliation.report import Report
 from als_assets.retention.tables import Tables, make_tables
 from beamlines.layout import Artifact
 from beamlines.places import Store
@@ -509,7 +509,7 @@ def test_what_looks_knows_nothing_of_deleting() -> None:
 
     parts = ("letting_go", "passes", "proving", "runs", "planner")
     names = [f"als_assets.retention.{part}" for part in parts]
-    program = f"import sys, als_assets.retention.reconciliation; print(*sorted(set({names}) & sys.modules.keys()))"
+    program = f"import sys, als_assets.reconciliation.reconciler; print(*sorted(set({names}) & sys.modules.keys()))"
     done = run_python("-c", program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

@@ -1,17 +1,17 @@
 """A reconciliation as one run carries it out, and what it writes: the table, checks, suspects.
 
 Belongs here: putting it together from a run's resources, and the order in which it is written down.
-Does not: looking (reconciliation), how it reads (reconciliation_records), or the job (reconciliation_jobs).
+Does not: looking (reconciler), how it reads (records), or the job (jobs).
 """
 
 from collections.abc import Mapping
 
 import dagster as dg
 
+from als_assets.reconciliation.reconciler import Reconciler
+from als_assets.reconciliation.records import again_records, lines, shown, table_record
+from als_assets.reconciliation.report import Report
 from als_assets.retention import records
-from als_assets.retention.reconciliation import Reconciler
-from als_assets.retention.reconciliation_records import again_records, lines, shown, table_record
-from als_assets.retention.report import Report
 from als_assets.retention.tables import Tables
 from als_assets.step import remote_step
 from beamlines.config import Beamline
