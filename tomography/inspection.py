@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 
 from tomography.errors import ScanError
-from tomography.scan import DARK, DATA, ROTATION, THETA, WHITE, dataset, first_line, number, open_hdf5
+from tomography.hdf5 import dataset, first_line, number, open_hdf5, text
+from tomography.scan import DARK, DATA, ROTATION, THETA, WHITE
 
 PROPOSAL = "/measurement/sample/experiment/proposal"
 
@@ -44,7 +45,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _inspect(path: Path, file: h5py.File) -> Inspection:
-    proposal = _text(file, PROPOSAL)
+    proposal = text(file, PROPOSAL)
     try:
         data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
     except ScanError as error:
@@ -84,15 +85,6 @@ def _is_empty(data: h5py.Dataset, frame: int) -> bool:
         return not np.any(np.nan_to_num(data[frame]))
     except OSError as error:
         raise ScanError(f"projection {frame + 1} cannot be read ({first_line(error)})") from error
-
-
-def _text(file: h5py.File, name: str) -> str | None:
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset) or found.size != 1:
-        return None
-    value = np.asarray(found[()]).ravel()[0]
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip("\0 \t\r\n") or None
 
 
 def _without_name(path: Path, error: ScanError) -> str:

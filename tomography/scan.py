@@ -6,7 +6,7 @@ Does not: turning counts into absorption (tomography.normalise).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography.errors import ScanError
+from tomography.fields import Fields
+from tomography.hdf5 import dataset, first_line, number, open_hdf5
 
 DATA = "/exchange/data"
 WHITE = "/exchange/data_white"
@@ -53,7 +55,7 @@ class RawRows:
 class Scan:
     """An open scan whose shapes have been checked.
 
-    ``theta_deg`` [angle]; ``white`` and ``dark`` [row, column], means over frames; ``flags``: doubts in plain words.
+    ``theta_deg`` [angle]; ``white`` and ``dark``: the flat and dark fields; ``flags``: doubts in plain words.
     """
 
     path: Path
@@ -62,8 +64,8 @@ class Scan:
     columns: int
     theta_deg: npt.NDArray[np.float64]
     pixel_size_um: float | None
-    white: Floats
-    dark: Floats
+    white: Fields
+    dark: Fields
     flags: tuple[str, ...]
     file: h5py.File
 
@@ -75,7 +77,13 @@ class Scan:
     @property
     def row_bytes(self) -> int:
         """The size of one detector row over all angles, as read."""
-        return int(self.angles * self.columns * self.file[DATA].dtype.itemsize)
+        return int(self.angles * self.columns * self.counts_dtype.itemsize)
+
+    @property
+    def counts_dtype(self) -> np.dtype[Any]:
+        """The type of the counts."""
+        dtype: np.dtype[Any] = self.file[DATA].dtype
+        return dtype
 
     def is_decompressed_for(self, rows: int) -> bool:
         """Whether reading this many rows makes HDF5 decompress many more: compressed frame by frame, usually."""
@@ -85,55 +93,55 @@ class Scan:
 
     def read_rows(self, start: int, stop: int) -> RawRows:
         """Every angle of the rows ``start`` to ``stop`` (exclusive). Raises ScanError where the file cannot be read."""
-        return self._read(slice(None), start, stop)
+        return self._read(slice(0, self.angles), start, stop)
+
+    def read_single_rows(self, rows: Sequence[int]) -> RawRows:
+        """Every angle of some rows, one beside the other; in one pass where frames are compressed whole."""
+        if not self.is_decompressed_for(1):
+            parts = [self.read_rows(row, row + 1) for row in rows]
+            joined = np.concatenate([part.counts for part in parts], axis=1)
+        else:
+            step = self.file[DATA].chunks[0]
+            blocks = (slice(start, min(start + step, self.angles)) for start in range(0, self.angles, step))
+            joined = np.concatenate([self._counts(block, slice(None))[:, list(rows)] for block in blocks])
+        white, dark = (
+            np.concatenate([fields.mean(row, row + 1) for row in rows]) for fields in (self.white, self.dark)
+        )
+        return RawRows(joined, white, dark)
 
     def read_projection_rows(self, angle: int, start: int, stop: int) -> RawRows:
         """One angle of the rows ``start`` to ``stop``; the counts keep an angle axis of length 1."""
         return self._read(slice(angle, angle + 1), start, stop)
 
     def _read(self, angles: slice, start: int, stop: int) -> RawRows:
+        counts = self._counts(angles, slice(start, stop))
+        return RawRows(counts, self.white.mean(start, stop), self.dark.mean(start, stop))
+
+    def _counts(self, angles: slice, rows: slice) -> Counts:
         try:
-            counts = self.file[DATA][angles, start:stop]
+            counts: Counts = self.file[DATA][angles, rows]
         except OSError as error:
+            first, last, _ = rows.indices(self.rows)
             raise ScanError(
-                f"{str(self.path)!r}: rows {start} to {stop - 1} cannot be read ({first_line(error)}). "
+                f"{str(self.path)!r}: rows {first} to {last - 1} cannot be read ({first_line(error)}). "
                 "The file is damaged: copy it again from where it was taken."
             ) from error
-        return RawRows(counts, self.white[start:stop], self.dark[start:stop])
+        return counts
 
 
 @contextmanager
-def open_scan(path: Path) -> Iterator[Scan]:
+def open_scan(path: Path, *, to_look: bool = False) -> Iterator[Scan]:
     """Open and check a scan.
 
-    Raises ScanError where the file is missing, truncated, not HDF5, or its datasets do not fit together.
+    ``to_look``: what a reconstruction cannot do without is flagged where it is missing, and something stands for it: a
+    person wants to see just that scan. Raises ScanError where the file is missing, truncated, not HDF5, or its datasets
+    do not fit together.
     """
     with open_hdf5(path) as file:
-        yield _checked(path, file)
+        yield _checked(path, file, to_look)
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open a file to read. Raises ScanError where it is missing, truncated or not HDF5."""
-    if not path.is_file():
-        raise ScanError(f"{str(path)!r}: there is no such file. Check the name, and whether the copy arrived.")
-    try:
-        # Shared file systems often refuse HDF5's locks, and a finished scan needs none.
-        return h5py.File(path, "r", locking="best-effort")
-    except PermissionError:
-        raise
-    except OSError as error:
-        if not h5py.is_hdf5(path):
-            raise ScanError(
-                f"{str(path)!r}: this is not an HDF5 file ({path.stat().st_size} bytes). "
-                "It is another kind of file, or a copy that never got its beginning."
-            ) from error
-        raise ScanError(
-            f"{str(path)!r}: the HDF5 file cannot be opened ({first_line(error)}). "
-            "It is truncated or still being written: wait for the end of the scan, or copy it again."
-        ) from error
-
-
-def _checked(path: Path, file: h5py.File) -> Scan:
+def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
     data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
     angles, rows, columns = data.shape
     if angles < FEWEST_ANGLES:
@@ -144,7 +152,7 @@ def _checked(path: Path, file: h5py.File) -> Scan:
     if rows == 0 or columns < FEWEST_COLUMNS:
         raise ScanError(f"{str(path)!r}: {DATA} has {rows} rows of {columns} columns: there is no picture in it.")
     for frames, what in ((white, "flat"), (dark, "dark")):
-        if frames.shape[0] == 0:
+        if frames.shape[0] == 0 and not to_look:
             raise ScanError(
                 f"{str(path)!r}: there is no {what} field ({frames.name} is empty): nothing to normalise by."
             )
@@ -153,44 +161,17 @@ def _checked(path: Path, file: h5py.File) -> Scan:
                 f"{str(path)!r}: {frames.name} has frames of {frames.shape[1:]}, projections are {(rows, columns)}: "
                 "they are from different detectors or regions of interest."
             )
-    theta_deg, theta_flags = _theta(path, file, angles)
+    try:
+        theta_deg, theta_flags = _theta(path, file, angles)
+    except ScanError as error:
+        if not to_look:
+            raise
+        theta_deg, theta_flags = np.linspace(0, 180, angles), (f"{error} Half a turn is assumed.",)
     pixel_size_um, pixel_flags = _pixel_size_um(file)
     flags = (*theta_flags, *pixel_flags)
-    mean_white, mean_dark = _mean_frame(path, white), _mean_frame(path, dark)
-    return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, mean_white, mean_dark, flags, file)
-
-
-def _mean_frame(path: Path, frames: h5py.Dataset) -> Floats:
-    """The mean over the frames, read one by one: files are often compressed frame by frame."""
-    total = np.zeros(frames.shape[1:])
-    try:
-        for i in range(len(frames)):
-            total += frames[i]
-    except OSError as error:
-        raise ScanError(
-            f"{str(path)!r}: {frames.name} cannot be read ({first_line(error)}). The file is damaged: copy it again."
-        ) from error
-    mean: Floats = (total / len(frames)).astype(np.float32)
-    return mean
-
-
-def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset of frames. Raises ScanError where it is missing, damaged or something else."""
-    try:
-        found = file.get(name)
-    except (KeyError, OSError, RuntimeError) as error:
-        raise ScanError(f"{str(path)!r}: {name} cannot be read ({first_line(error)}). The file is damaged.") from error
-    if not isinstance(found, h5py.Dataset):
-        raise ScanError(
-            f"{str(path)!r}: the dataset {name} is missing. "
-            "This is not a tomography scan, or its writer was interrupted."
-        )
-    if found.ndim != 3 or found.dtype.kind not in "uif":
-        raise ScanError(
-            f"{str(path)!r}: {name} has shape {found.shape} and type {found.dtype}; "
-            "numbers of [frame, row, column] were expected."
-        )
-    return found
+    brightest = 1.0 if len(white) else float(max(np.nanmax(data[0]), 1))
+    flats, darks = Fields(path, white, brightest), Fields(path, dark, 0.0)
+    return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, flats, darks, flags, file)
 
 
 def _theta(path: Path, file: h5py.File, angles: int) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
@@ -223,21 +204,3 @@ def _pixel_size_um(file: h5py.File) -> tuple[float | None, tuple[str, ...]]:
     if not smallest <= size_mm <= largest:
         return None, (f"pixel size of {size_mm:g} mm is not plausible: values are per pixel",)
     return size_mm * 1000, ()
-
-
-def number(file: h5py.File, name: str) -> float | None:
-    """A number that the acquisition program wrote as a scalar, an array of one, or text; None where there is none."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset) or found.size != 1:
-        return None
-    value = np.asarray(found[()]).ravel()[0]
-    try:
-        number = float(value.decode() if isinstance(value, bytes) else value)
-    except (ValueError, UnicodeDecodeError):
-        return None
-    return number if np.isfinite(number) else None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what HDF5 says, which says it at length."""
-    return str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__

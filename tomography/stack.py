@@ -91,7 +91,8 @@ def flags_of(scan: Scan, center: Center) -> list[str]:
     flags = [*scan.flags, *center.flags]
     if wedge := missing_wedge_deg(scan.theta_deg):
         flags.append(f"no projections over {wedge:.1f} degrees")
-    if dead := int(np.count_nonzero(~lit(scan.white, scan.dark))):
+    fields = (scan.white.mean(0, scan.rows), scan.dark.mean(0, scan.rows))
+    if dead := int(np.count_nonzero(~lit(*fields))):
         flags.append(f"{dead} detector pixels see no light in the flat fields")
     return flags
 

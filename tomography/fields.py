@@ -1,0 +1,71 @@
+"""Flat and dark fields: frames without the sample, of which reconstruction needs the mean.
+
+Belongs here: reading as little of them as is asked for, and what stands for them where there are none.
+Does not: normalising by them (tomography.normalise).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from tomography.errors import ScanError
+from tomography.hdf5 import first_line
+
+Floats = npt.NDArray[np.float32]
+
+
+class Fields:
+    """The flat fields of an open scan, or its dark ones: [frame, row, column]. Read when they are asked for.
+
+    ``instead`` are the counts that stand for every pixel where there is no frame.
+    """
+
+    def __init__(self, path: Path, frames: h5py.Dataset, instead: float | None = None) -> None:
+        self._path = path
+        self._frames = frames
+        self._instead = instead
+        self._is_chunked = frames.chunks is not None
+        self._mean: Floats | None = None
+
+    def __len__(self) -> int:
+        return int(self._frames.shape[0])
+
+    def mean(self, start: int, stop: int) -> Floats:
+        """The mean over the frames of the rows ``start`` to ``stop`` (exclusive), [row, column].
+
+        Raises ScanError where they cannot be read.
+        """
+        if not len(self):
+            return np.full((stop - start, self._frames.shape[2]), self._instead, np.float32)
+        if not self._is_chunked:
+            return self._mean_of(start, stop)
+        if self._mean is None:  # frames are often compressed whole: every row costs as much as all of them
+            self._mean = self._mean_of(0, self._frames.shape[1])
+        return self._mean[start:stop]
+
+    def some(self, most: int) -> npt.NDArray[Any]:
+        """Whole frames [frame, row, column], at most so many, spread over all of them. Raises ScanError."""
+        wanted = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+        return np.stack([self._read(int(i), 0, self._frames.shape[1]) for i in wanted])
+
+    def _mean_of(self, start: int, stop: int) -> Floats:
+        total = np.zeros((stop - start, self._frames.shape[2]))
+        for i in range(len(self)):
+            total += self._read(i, start, stop)
+        mean: Floats = (total / len(self)).astype(np.float32)
+        return mean
+
+    def _read(self, frame: int, start: int, stop: int) -> npt.NDArray[Any]:
+        try:
+            found: npt.NDArray[Any] = self._frames[frame, start:stop]
+        except OSError as error:
+            raise ScanError(
+                f"{str(self._path)!r}: {self._frames.name} cannot be read ({first_line(error)}). "
+                "The file is damaged: copy it again."
+            ) from error
+        return found
