@@ -50,7 +50,7 @@ def start_afresh(state: Path) -> None:
 
 
 def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, complete_at: float, limit_s: float) -> int:
-    """Show a scan's way until it is over; 0 if every asset is there and every check passed, else 1."""
+    """Show a scan's way until it is over; 0 if every asset is there and every copy's checks passed."""
     environment = {**os.environ, **stack.environment}
     settings = load_settings(chosen_deployment(environment), environment)
     graph, branch = build_graph(settings.beamline), settings.beamline.preference[0]
@@ -59,6 +59,9 @@ def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, compl
         _watch(view, instance, console, clock, complete_at, limit_s)
     console.print(summary(view))
     console.print(places(view), style="dim", markup=False, highlight=False, soft_wrap=True)
+    for name, said in view.remarks.items():
+        remark = f"look at the scan: {name.replace('_', ' ')}: {said}"
+        console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if view.succeeded:
         copies = [asset_key(settings.beamline, copy) for copy in graph.branches[branch].copies]
         console.print(verdict(view, complete_at, graph.ingested, copies), soft_wrap=True)

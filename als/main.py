@@ -69,7 +69,7 @@ def demo(
 ) -> None:
     """One scan, all the way: start the twin and Dagster, let the beamline measure, follow it, and end everything.
 
-    Exit code 0 only if every asset of the scan is there and every check passed.
+    Exit code 0 only if every asset of the scan is there and every check of a copy passed.
     """
     from als.demonstration import follow_one, start_afresh
 

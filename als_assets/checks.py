@@ -7,7 +7,7 @@ Does not: proof before a deletion (resources.proof). A failed blocking check wou
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,16 +23,22 @@ from resources import proof
 from resources.clock import Clock
 from resources.errors import CopyNotIntactError
 from resources.transfer import EntryType, Transfer, TransferReceipt
+from tomography.criteria import CHECKS
 
 LISTED_FOLDERS = 100
 """At about 20 listings a second, looking takes 5 s at most."""
 WHOLE = "whole"
+QUALITY = tuple(CHECKS)
+"""What a first look finds, as checks of the preview."""
+ABOUT_THE_SCAN = frozenset({WHOLE, *QUALITY})
+"""These say how a scan is, not whether a copy of it is right."""
 _DESCRIPTIONS = {
     "files": "As many files as the manifest lists.",
     "size": "As many bytes as the manifest lists.",
     "checksum": "Every byte's checksum was compared when it was copied or made; says with what.",
     "manifest": "The manifest beside it was written by the right version of the program, for this artifact.",
     WHOLE: "The scan was finished: its file ends where it should, with as many projections as angles, none empty.",
+    **CHECKS,
     "readable": "The pyramid opens, its levels halve exactly, and its coarsest level can be read.",
 }
 
@@ -44,15 +50,22 @@ class Verdict:
     name: str
     passed: bool
     detail: str
-    is_about_the_scan: bool = False
-    """It says how the scan is, not whether the copy is right: a bad one is a warning, and fails nothing."""
+    is_serious: bool = True
+    """Of a check about the scan: whether nothing good can be made of it; else a bad one is a warning."""
+
+    @property
+    def is_about_the_scan(self) -> bool:
+        """Whether it says how the scan is, not whether the copy is right: a bad one fails nothing."""
+        return self.name in ABOUT_THE_SCAN
 
 
 def check_names(beamline: Beamline, copy: Copy) -> tuple[str, ...]:
     """The checks that a copy has."""
     if copy.artifact is Artifact.RAW and copy.place.name == beamline.scans.first_copy:
         return ("files", "size", "checksum", WHOLE)
-    if copy.artifact in (Artifact.PREVIEW, Artifact.COMPARISON) or _is_made_there(beamline, copy):
+    if copy.artifact is Artifact.PREVIEW:
+        return ("manifest", *QUALITY)
+    if copy.artifact is Artifact.COMPARISON or _is_made_there(beamline, copy):
         return ("manifest",)
     if copy.artifact is Artifact.RAW and _is_staged_there(beamline, copy):
         return ("checksum",)
@@ -95,7 +108,7 @@ def report(key: dg.AssetKey, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCh
             asset_key=key,
             check_name=verdict.name,
             passed=verdict.passed,
-            severity=dg.AssetCheckSeverity.WARN if verdict.is_about_the_scan else dg.AssetCheckSeverity.ERROR,
+            severity=dg.AssetCheckSeverity.ERROR if verdict.is_serious else dg.AssetCheckSeverity.WARN,
             metadata={"detail": verdict.detail},
         )
         if not verdict.passed and not verdict.is_about_the_scan:
@@ -182,6 +195,15 @@ def of_manifest(manifest: Manifest, artifact: Artifact, program_version: str) ->
     right = manifest.artifact == artifact and manifest.program.version == program_version
     detail = f"{manifest.artifact} by {manifest.program.name} {manifest.program.version}, {manifest.total_files} files"
     return Verdict("manifest", right, detail if right else f"{detail}; expected {artifact} by {program_version}")
+
+
+def of_quality(manifest: Manifest) -> list[Verdict]:
+    """What the first look has found, check by check."""
+    found: Mapping[str, Mapping[str, Any]] = manifest.results["quality"]
+    return [
+        Verdict(name, found[name]["passed"], found[name]["said"], is_serious=found[name]["severity"] == "error")
+        for name in QUALITY
+    ]
 
 
 def of_pyramid_here(root: Path) -> Verdict:

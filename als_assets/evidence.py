@@ -22,6 +22,8 @@ Metadata = Mapping[str, dg.MetadataValue[Any]]
 REMOTE_BEGAN = "remote_began"
 REMOTE_ENDED = "remote_ended"
 """Between these two times the outside world worked for us: the rest of a scan's time is our own."""
+_SHOWN_ELSEWHERE = frozenset({"thumbnail_png", "contact_sheet_jpeg", "quality"})
+"""As pictures, and as checks."""
 _THUMBNAIL_BYTES = 100_000
 """A picture lies in the event log: larger ones are linked, not stored."""
 
@@ -88,9 +90,17 @@ def picture(manifest: Manifest, *, restricted: bool) -> Metadata:
     return {"slice": dg.MetadataValue.md(f"![reconstructed slice](data:image/png;base64,{thumbnail})")}
 
 
+def contact_sheet(manifest: Manifest, *, restricted: bool) -> Metadata:
+    """All pictures of a first look on one. Of a restricted scan none is kept here."""
+    sheet = manifest.results.get("contact_sheet_jpeg")
+    if restricted or not isinstance(sheet, str) or len(sheet) > _THUMBNAIL_BYTES:
+        return {}
+    return {"first_look": dg.MetadataValue.md(f"![first look](data:image/jpeg;base64,{sheet})")}
+
+
 def of_product(manifest: Manifest) -> Metadata:
     """What the program said of its product: its settings and what it found."""
-    results = {name: value for name, value in manifest.results.items() if name != "thumbnail_png"}
+    results = {name: value for name, value in manifest.results.items() if name not in _SHOWN_ELSEWHERE}
     return {
         "program": dg.MetadataValue.text(f"{manifest.program.name} {manifest.program.version}"),
         "settings": dg.MetadataValue.json(manifest.settings),

@@ -23,11 +23,12 @@ from resources.gate import Gate
 from resources.program import run_program
 from resources.remote import Remote
 
+_PAGE = "look.html"
 _LIMIT = timedelta(minutes=10)
 
 
 def preview_asset(beamline: Beamline, raw: Copy, preview: Copy) -> dg.AssetsDefinition:
-    """Three slices of the scan, beside the raw copy that this machine sees."""
+    """Pictures of the scan and what may be wrong with it, beside the raw copy that this machine sees."""
     this = asset_key(beamline, preview)
 
     @dg.multi_asset(
@@ -64,11 +65,13 @@ def preview_asset(beamline: Beamline, raw: Copy, preview: Copy) -> dg.AssetsDefi
                 yield _nothing_to_see(this, key, aborted, error)
                 return
             manifest = proof.read_manifest(preview.manifest(key))
-        yield from checks.report(this, [checks.of_manifest(manifest, preview.artifact, manifest.program.version)])
+        made = checks.of_manifest(manifest, preview.artifact, manifest.program.version)
+        yield from checks.report(this, [made, *checks.of_quality(manifest)])
         yield dg.MaterializeResult(
             asset_key=this,
             metadata={
-                **evidence.picture(manifest, restricted=gate.is_restricted(key.scan)),
+                **evidence.contact_sheet(manifest, restricted=gate.is_restricted(key.scan)),
+                "page": dg.MetadataValue.path(evidence.sendable((preview.location(key) / _PAGE).posix)),
                 **evidence.of_copy(preview, key, manifest.total_files, manifest.total_bytes, watch.seconds),
                 **evidence.interval(began, clock.now()),
                 **evidence.of_product(manifest),

@@ -267,7 +267,7 @@ def _inspected(step: _Step, raw: Location) -> checks.Verdict:
     aborted = "; ".join(said["missing"]) or None
     step.gate.standings.inspected(step.key.scan.key, proposal=said["proposal"], aborted=aborted)
     detail = f"{said['projections']} projections, all there" if aborted is None else aborted
-    return checks.Verdict(checks.WHOLE, aborted is None, detail, is_about_the_scan=True)
+    return checks.Verdict(checks.WHOLE, aborted is None, detail, is_serious=False)
 
 
 def _announced(step: _Step) -> SeenFile:

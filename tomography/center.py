@@ -30,15 +30,22 @@ LEAST_OVERLAP = 0.2
 GOOD_MATCH = 0.8
 AGREEMENT_PX = 1.0
 FARTHEST_PAIR_DEG = 2.0
+SHOWN_OVER_NOISE = 6.0
 
 
 @dataclass(frozen=True)
 class Center:
-    """A centre of rotation and how it came about. ``spread_px`` is half the range in which half of the bands lie."""
+    """A centre of rotation and how it came about.
+
+    ``spread_px`` is half the range in which half of the bands lie. ``likeness`` is the correlation of opposite
+    projections, as a part of what their noise allows: the median of those bands in which there is something to see;
+    None where there is none.
+    """
 
     center_px: float
     found_by: str
     spread_px: float | None = None
+    likeness: float | None = None
     flags: tuple[str, ...] = ()
 
 
@@ -46,6 +53,8 @@ class Center:
 class _Match:
     center_px: float
     correlation: float
+    likeness: float | None
+    """The correlation as a part of what noise allows; None where there is nothing but noise."""
 
 
 def center_of(scan: Scan, settings: Settings) -> Center:
@@ -86,7 +95,14 @@ def _found(scan: Scan, minimum_transmission: float) -> Center:
     spread = float(high - low) / 2
     if spread > AGREEMENT_PX:
         flags.append(f"rows disagree about the centre of rotation (by {spread:.1f} px)")
-    return Center(round(float(middle), 3), "phase correlation of opposite projections", round(spread, 3), tuple(flags))
+    seen = [match.likeness for match in matches if match.likeness is not None]
+    return Center(
+        center_px=round(float(middle), 3),
+        found_by="phase correlation of opposite projections",
+        spread_px=round(spread, 3),
+        likeness=round(float(np.median(seen)), 4) if seen else None,
+        flags=tuple(flags),
+    )
 
 
 def opposite_pair(theta_deg: Doubles) -> tuple[int, int, float]:
@@ -128,7 +144,17 @@ def _match(direct: Doubles, opposite: Doubles) -> _Match:
         return float(np.mean((direct[columns] - spline(columns - shift)) ** 2))
 
     refined = minimize_scalar(difference, bounds=(best - 1.5, best + 1.5), method="bounded", options={"xatol": 1e-3})
-    return _Match((n - 1 + float(refined.x)) / 2, _correlation(direct, mirrored, best))
+    correlation = _correlation(direct, mirrored, best)
+    return _Match((n - 1 + float(refined.x)) / 2, correlation, _likeness(direct, correlation))
+
+
+def _likeness(profile: Doubles, correlation: float) -> float | None:
+    """A correlation as a part of what noise allows, which is what changes from pixel to pixel."""
+    noise = float(np.median(np.abs(np.diff(profile)))) / 0.954  # of a normal distribution
+    low, high = np.percentile(profile, [2, 98])
+    if high - low <= SHOWN_OVER_NOISE * noise:
+        return None
+    return min(1.0, correlation / (1 - noise**2 / float(np.var(profile))))
 
 
 def _candidate_shifts(direct: Doubles, mirrored: Doubles) -> list[int]:

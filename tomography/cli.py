@@ -146,19 +146,20 @@ def preview(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct three slices of a scan as pictures."""
+    """Look at a scan: slices, sinogram and projections as pictures, what may be wrong with it, and all on one page."""
     with _command(as_json, threads) as command:
         settings = _settings(
             center, strict_center, window, butterworth_cutoff, butterworth_order, rings, minimum_transmission
         )
+        from tomography.look import open_to_look
         from tomography.manifest import raw_input
         from tomography.preview import preview as run
-        from tomography.scan import open_scan
 
-        with open_scan(raw) as scan:
+        with open_to_look(raw) as (scan, inspection):
             product = _product(out_dir)
             made = run(
                 scan,
+                inspection,
                 raw_input(raw, _sha256(input_sha256)),
                 product,
                 settings,
@@ -233,9 +234,9 @@ class _Command:
     started: float
 
     def finish(self, artifact: Artifact, product: Path, manifest: Manifest, made: bool) -> None:
-        from tomography.manifest import manifest_path
+        from tomography.manifest import PICTURES, manifest_path
 
-        results = {name: value for name, value in manifest.results.items() if name != "thumbnail_png"}
+        results = {name: value for name, value in manifest.results.items() if name not in PICTURES}
         self.result(
             {
                 "artifact": artifact,
@@ -252,7 +253,10 @@ class _Command:
         state = "there already, intact" if event.get("made") is False else f"made in {self.seconds:.1f} s"
         lines = [f"{str(product)!r}: {event['files']} files, {event['bytes']} bytes, {state}"]
         for name, value in event["results"].items():
-            lines += [f"  flag: {flag}" for flag in value] if name == "flags" else [f"  {name}: {value}"]
+            if name == "flags":
+                lines += [f"  flag: {flag}" for flag in value]
+            elif name != "quality":  # what is wrong there stands among the flags
+                lines.append(f"  {name}: {value}")
         self.answer(event, lines)
 
     def answer(self, event: dict[str, Any], lines: list[str]) -> None:

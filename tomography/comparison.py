@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ import zarr
 
 from tomography import picture, side_by_side
 from tomography.errors import StackError
+from tomography.look import looked_at_rows
 from tomography.manifest import Input, Manifest, files_input, journal_path, read_manifest
-from tomography.preview import preview_rows
 from tomography.product import Build, Request, make
 from tomography.progress import Reporter
 from tomography.tiffs import open_stack
@@ -69,8 +69,8 @@ def compare(first: Volume, second: Volume, directory: Path, threads: int, report
             f"{first.name!r} is {_size(first)} voxels and {second.name!r} {_size(second)}: "
             "only results of equal shape can be compared slice by slice."
         )
-    rows = preview_rows(first.shape[0])
-    settings = {"first": first.name, "second": second.name, "rows": rows}
+    rows = looked_at_rows(first.shape[0])
+    settings = {"first": first.name, "second": second.name, "rows": list(rows)}
     request = Request(directory, "comparison", _both(first, second), settings, lambda name: bool(_OWN.fullmatch(name)))
     with ThreadPoolExecutor(threads) as pool:
         return make(request, pool, lambda build: _write(first, second, rows, build, reporter))
@@ -96,7 +96,7 @@ def differing(first: Volume, second: Volume) -> dict[str, list[Any]]:
     return {name: [one.get(name), other.get(name)] for name in names if one.get(name) != other.get(name)}
 
 
-def _write(first: Volume, second: Volume, rows: list[int], build: Build, reporter: Reporter) -> dict[str, Any]:
+def _write(first: Volume, second: Volume, rows: Sequence[int], build: Build, reporter: Reporter) -> dict[str, Any]:
     pairs = []
     reporter.progress("compare", 0, len(rows), "slices")
     for row in rows:

@@ -22,18 +22,20 @@ Floats = npt.NDArray[np.float32]
 class Fields:
     """The flat fields of an open scan, or its dark ones: [frame, row, column]. Read when they are asked for.
 
-    ``instead`` are the counts that stand for every pixel where there is no frame.
+    Where there is no frame, ``instead`` is the count that stands for every pixel of a mean.
     """
 
-    def __init__(self, path: Path, frames: h5py.Dataset, instead: float | None = None) -> None:
+    def __init__(
+        self, path: Path, frames: h5py.Dataset | None, frame: tuple[int, int], instead: float | None = None
+    ) -> None:
         self._path = path
         self._frames = frames
+        self._frame = frame
         self._instead = instead
-        self._is_chunked = frames.chunks is not None
         self._mean: Floats | None = None
 
     def __len__(self) -> int:
-        return int(self._frames.shape[0])
+        return 0 if self._frames is None else int(self._frames.shape[0])
 
     def mean(self, start: int, stop: int) -> Floats:
         """The mean over the frames of the rows ``start`` to ``stop`` (exclusive), [row, column].
@@ -41,31 +43,34 @@ class Fields:
         Raises ScanError where they cannot be read.
         """
         if not len(self):
-            return np.full((stop - start, self._frames.shape[2]), self._instead, np.float32)
-        if not self._is_chunked:
+            return np.full((stop - start, self._frame[1]), self._instead, np.float32)
+        if self._frames is not None and self._frames.chunks is None:
             return self._mean_of(start, stop)
         if self._mean is None:  # frames are often compressed whole: every row costs as much as all of them
-            self._mean = self._mean_of(0, self._frames.shape[1])
+            self._mean = self._mean_of(0, self._frame[0])
         return self._mean[start:stop]
 
     def some(self, most: int) -> npt.NDArray[Any]:
         """Whole frames [frame, row, column], at most so many, spread over all of them. Raises ScanError."""
+        if not len(self):
+            return np.empty((0, *self._frame))
         wanted = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
-        return np.stack([self._read(int(i), 0, self._frames.shape[1]) for i in wanted])
+        return np.stack([self._read(int(i), 0, self._frame[0]) for i in wanted])
 
     def _mean_of(self, start: int, stop: int) -> Floats:
-        total = np.zeros((stop - start, self._frames.shape[2]))
+        total = np.zeros((stop - start, self._frame[1]))
         for i in range(len(self)):
             total += self._read(i, start, stop)
         mean: Floats = (total / len(self)).astype(np.float32)
         return mean
 
     def _read(self, frame: int, start: int, stop: int) -> npt.NDArray[Any]:
+        frames: Any = self._frames
         try:
-            found: npt.NDArray[Any] = self._frames[frame, start:stop]
+            found: npt.NDArray[Any] = frames[frame, start:stop]
         except OSError as error:
             raise ScanError(
-                f"{str(self._path)!r}: {self._frames.name} cannot be read ({first_line(error)}). "
+                f"{str(self._path)!r}: {frames.name} cannot be read ({first_line(error)}). "
                 "The file is damaged: copy it again."
             ) from error
         return found

@@ -6,6 +6,7 @@ Does not: where things are in a scan (tomography.scan).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import h5py
@@ -13,14 +14,16 @@ import numpy as np
 
 from tomography.errors import ScanError
 
+_SIEVE_BYTES = 4096
+"""HDF5 reads 64 KiB for every row of a frame that it is asked for, most of it for nothing."""
+
 
 def open_hdf5(path: Path) -> h5py.File:
     """Open a file to read. Raises ScanError where it is missing, truncated or not HDF5."""
     if not path.is_file():
         raise ScanError(f"{str(path)!r}: there is no such file. Check the name, and whether the copy arrived.")
     try:
-        # Shared file systems often refuse HDF5's locks, and a finished scan needs none.
-        return h5py.File(path, "r", locking="best-effort")
+        return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _access()))
     except PermissionError:
         raise
     except OSError as error:
@@ -33,6 +36,15 @@ def open_hdf5(path: Path) -> h5py.File:
             f"{str(path)!r}: the HDF5 file cannot be opened ({first_line(error)}). "
             "It is truncated or still being written: wait for the end of the scan, or copy it again."
         ) from error
+
+
+def _access() -> h5py.h5p.PropFAID:
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    # Shared file systems often refuse HDF5's locks, and a finished scan needs none.
+    access.set_file_locking(use_file_locking=True, ignore_when_disabled=True)
+    access.set_sieve_buf_size(_SIEVE_BYTES)
+    return access
 
 
 def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:

@@ -39,12 +39,13 @@ def inspect(path: Path) -> Inspection:
     """
     try:
         with open_hdf5(path) as file:
-            return _inspect(path, file)
+            return inspect_open(path, file)
     except ScanError as error:
         return Inspection((_without_name(path, error),))
 
 
-def _inspect(path: Path, file: h5py.File) -> Inspection:
+def inspect_open(path: Path, file: h5py.File) -> Inspection:
+    """The same, of a file that is open already. Raises ScanError where it breaks off while it is read."""
     proposal = text(file, PROPOSAL)
     try:
         data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
@@ -66,10 +67,10 @@ def _too_few(file: h5py.File, projections: int) -> list[str]:
     return ["there is no projection"] if projections == 0 else []
 
 
-def _empty_end(data: h5py.Dataset) -> list[str]:
-    """The projections at the end that were never written: a writer reserves their place, which reads as zeros."""
+def written_projections(data: h5py.Dataset) -> int:
+    """How many projections were written. A writer reserves the place of the others at the end, which reads as zeros."""
     if len(data) == 0 or not _is_empty(data, len(data) - 1):
-        return []
+        return len(data)
     first, last = 0, len(data) - 1
     while first < last:  # those that were written come first
         middle = (first + last) // 2
@@ -77,7 +78,12 @@ def _empty_end(data: h5py.Dataset) -> list[str]:
             last = middle
         else:
             first = middle + 1
-    return [f"the projections {first + 1} to {len(data)} of {len(data)} are empty"]
+    return first
+
+
+def _empty_end(data: h5py.Dataset) -> list[str]:
+    written = written_projections(data)
+    return [] if written == len(data) else [f"the projections {written + 1} to {len(data)} of {len(data)} are empty"]
 
 
 def _is_empty(data: h5py.Dataset, frame: int) -> bool:

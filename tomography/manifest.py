@@ -19,6 +19,9 @@ from tomography.errors import OutputError
 
 Artifact = Literal["tiff", "zarr", "preview", "comparison"]
 
+PICTURES = ("thumbnail_png", "contact_sheet_jpeg")
+"""Results that are pictures, in base64: for whoever shows them, and too long for a terminal."""
+
 _SUFFIX: dict[Artifact, str] = {"tiff": ".tiff", "zarr": "", "preview": ".preview", "comparison": ".comparison"}
 _SAMPLES = 16
 _SAMPLE_BYTES = 64 * 1024

@@ -20,6 +20,9 @@ CONTRAST_PERCENTILES = (0.5, 99.5)
 THUMBNAIL_WIDTH_PX = 320
 THUMBNAIL_BYTES = 45_000  # 60 kB once in base64
 _THUMBNAIL_COLOURS = 64
+PAGE_WIDTH_PX = 1024
+SMALL_JPEG_BYTES = 74_000  # under 100 kB in base64
+_PAGE_QUALITY = 85
 
 
 def contrast_limits(slices: Floats) -> tuple[float, float]:
@@ -41,6 +44,24 @@ def grey(image: Floats, limits: tuple[float, float]) -> Grey:
 def png(image: Grey) -> bytes:
     """The PNG file of an image [y, x], or [y, x, colour]."""
     return _encoded(Image.fromarray(image))
+
+
+def jpeg(image: Grey, width_px: int, quality: int = _PAGE_QUALITY) -> bytes:
+    """The JPEG file of an image [y, x], made at most so wide: for a page, where noise as PNG would be megabytes."""
+    shown = Image.fromarray(image)
+    if shown.width > width_px:
+        shown = shown.resize((width_px, max(1, round(shown.height * width_px / shown.width))), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    shown.save(stream, "JPEG", quality=quality, optimize=True)
+    return stream.getvalue()
+
+
+def small_jpeg(image: Grey, most_bytes: int = SMALL_JPEG_BYTES) -> str:
+    """The image as a JPEG in base64, of at most so many bytes before that: first less exact, then smaller."""
+    width, quality = image.shape[1], 80
+    while len(content := jpeg(image, width, quality)) > most_bytes and width > 16:
+        width, quality = (width, quality - 20) if quality > 40 else (width * 4 // 5, quality)
+    return base64.b64encode(content).decode()
 
 
 def thumbnail(image: Grey, width_px: int = THUMBNAIL_WIDTH_PX, most_bytes: int = THUMBNAIL_BYTES) -> str:

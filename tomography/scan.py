@@ -109,6 +109,11 @@ class Scan:
         )
         return RawRows(joined, white, dark)
 
+    def read_projection(self, angle: int) -> Counts:
+        """One whole projection, [row, column]."""
+        projection: Counts = self._counts(slice(angle, angle + 1), slice(None))[0]
+        return projection
+
     def read_projection_rows(self, angle: int, start: int, stop: int) -> RawRows:
         """One angle of the rows ``start`` to ``stop``; the counts keep an angle axis of length 1."""
         return self._read(slice(angle, angle + 1), start, stop)
@@ -142,7 +147,7 @@ def open_scan(path: Path, *, to_look: bool = False) -> Iterator[Scan]:
 
 
 def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
-    data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
+    data = dataset(path, file, DATA)
     angles, rows, columns = data.shape
     if angles < FEWEST_ANGLES:
         raise ScanError(
@@ -151,16 +156,7 @@ def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
         )
     if rows == 0 or columns < FEWEST_COLUMNS:
         raise ScanError(f"{str(path)!r}: {DATA} has {rows} rows of {columns} columns: there is no picture in it.")
-    for frames, what in ((white, "flat"), (dark, "dark")):
-        if frames.shape[0] == 0 and not to_look:
-            raise ScanError(
-                f"{str(path)!r}: there is no {what} field ({frames.name} is empty): nothing to normalise by."
-            )
-        if frames.shape[1:] != (rows, columns):
-            raise ScanError(
-                f"{str(path)!r}: {frames.name} has frames of {frames.shape[1:]}, projections are {(rows, columns)}: "
-                "they are from different detectors or regions of interest."
-            )
+    flats, darks = (_fields(path, file, name, (rows, columns), to_look) for name in (WHITE, DARK))
     try:
         theta_deg, theta_flags = _theta(path, file, angles)
     except ScanError as error:
@@ -169,9 +165,27 @@ def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
         theta_deg, theta_flags = np.linspace(0, 180, angles), (f"{error} Half a turn is assumed.",)
     pixel_size_um, pixel_flags = _pixel_size_um(file)
     flags = (*theta_flags, *pixel_flags)
-    brightest = 1.0 if len(white) else float(max(np.nanmax(data[0]), 1))
-    flats, darks = Fields(path, white, brightest), Fields(path, dark, 0.0)
     return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, flats, darks, flags, file)
+
+
+def _fields(path: Path, file: h5py.File, name: str, frame: tuple[int, int], to_look: bool) -> Fields:
+    """Flat or dark fields; to look at a scan that has none, its first projection's brightest value, or 0, stands."""
+    if to_look and not isinstance(file.get(name), h5py.Dataset):
+        return Fields(path, None, frame, _instead(file, name))
+    frames = dataset(path, file, name)
+    if frames.shape[0] == 0 and not to_look:
+        what = "flat" if name == WHITE else "dark"
+        raise ScanError(f"{str(path)!r}: there is no {what} field ({name} is empty): nothing to normalise by.")
+    if frames.shape[1:] != frame:
+        raise ScanError(
+            f"{str(path)!r}: {name} has frames of {frames.shape[1:]}, projections are {frame}: "
+            "they are from different detectors or regions of interest."
+        )
+    return Fields(path, frames, frame, None if len(frames) else _instead(file, name))
+
+
+def _instead(file: h5py.File, name: str) -> float:
+    return float(max(np.nanmax(file[DATA][0]), 1)) if name == WHITE else 0.0
 
 
 def _theta(path: Path, file: h5py.File, angles: int) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:

@@ -73,7 +73,11 @@ class SliceMaker:
     @classmethod
     def of(cls, scan: Scan, settings: Settings) -> SliceMaker:
         """Find the centre and prepare what all slices share."""
-        center = center_of(scan, settings)
+        return cls.about(scan, settings, center_of(scan, settings))
+
+    @classmethod
+    def about(cls, scan: Scan, settings: Settings, center: Center) -> SliceMaker:
+        """Prepare what all slices about a centre share."""
         shared = geometry(scan.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um)
         return cls(settings, center, shared, threading.local())
 
@@ -156,7 +160,7 @@ def _results(scan: Scan, slices: SliceMaker, directory: Path) -> dict[str, Any]:
     middle = tifffile.imread(directory / tiff_name(directory.name, scan.rows // 2))
     limits = picture.contrast_limits(middle)
     return {
-        **facts(scan, slices.center),
+        **facts(scan, slices.center, flags_of(scan, slices.center)),
         "axes": ["z", "y", "x"],
         "shape": [scan.rows, scan.columns, scan.columns],
         "dtype": "float32",
@@ -165,7 +169,7 @@ def _results(scan: Scan, slices: SliceMaker, directory: Path) -> dict[str, Any]:
     }
 
 
-def facts(scan: Scan, center: Center) -> dict[str, Any]:
+def facts(scan: Scan, center: Center, flags: Sequence[str]) -> dict[str, Any]:
     """What every product of a scan says about how its values came about."""
     return {
         "center_px": center.center_px,
@@ -174,5 +178,5 @@ def facts(scan: Scan, center: Center) -> dict[str, Any]:
         "unit": scan.unit,
         "pixel_size_um": scan.pixel_size_um,
         "angles": scan.angles,
-        "flags": flags_of(scan, center),
+        "flags": list(flags),
     }

@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 
 from als_assets import records as dagster_records
-from als_assets.checks import WHOLE, check_names
+from als_assets.checks import ABOUT_THE_SCAN, check_names
 from als_assets.naming import asset_key
 from als_assets.retention import records
 from als_assets.retention.letting_go import LettingGo
@@ -160,7 +160,7 @@ class Pass:
 
     def _failed_checks(self, copy: Copy, partition: str) -> list[str]:
         asset = asset_key(self.planner.beamline, copy)
-        names = [name for name in check_names(self.planner.beamline, copy) if name != WHOLE]
+        names = [name for name in check_names(self.planner.beamline, copy) if name not in ABOUT_THE_SCAN]
         keys = [dg.AssetCheckKey(asset, name) for name in names]
         found = self.planner.instance.event_log_storage.get_asset_check_partition_info(keys, partition_keys=[partition])
         return [info.check_key.name for info in found if info.latest_execution_status.value == "FAILED"]

@@ -3,6 +3,7 @@
 import hashlib
 
 import dagster as dg
+import h5py
 import pytest
 
 from beamlines.layout import Artifact
@@ -119,8 +120,25 @@ def test_of_a_restricted_scan_no_picture_is_kept_in_the_event_log(platform):
     restricted = platform.but(export_control=ExportControl(default="unrestricted", restricted_folders=("unseen",)))
     key = restricted.measured("unseen/a.h5")
     assert restricted.run(key, RAW, PREVIEW).success
-    assert "slice" not in restricted.metadata(PREVIEW, key)
+    assert "first_look" not in restricted.metadata(PREVIEW, key)
     assert list(restricted.file("data832", Artifact.PREVIEW, key).glob("*.png"))
+
+
+def test_what_a_first_look_finds_are_checks_that_fail_nothing(platform, tmp_path):
+    changed = tmp_path / "scan.h5"
+    changed.write_bytes(platform.phantom.read_bytes())
+    with h5py.File(changed, "r+") as file:
+        del file["exchange/data_white"], file["measurement/instrument/detector/pixel_size"]
+    key = platform.measured("without/flats.h5", changed.read_bytes())
+    assert platform.run(key, RAW, PREVIEW).success
+    assert platform.materialized(key, [RAW, PREVIEW]) == {RAW, PREVIEW}
+    found = {name: platform.evaluation(PREVIEW, name, key) for name in ("flats_and_darks", "metadata", "beam")}
+    assert {name: (one.passed, one.severity) for name, one in found.items()} == {
+        "flats_and_darks": (False, dg.AssetCheckSeverity.ERROR),
+        "metadata": (False, dg.AssetCheckSeverity.WARN),
+        "beam": (True, dg.AssetCheckSeverity.WARN),
+    }
+    assert found["flats_and_darks"].metadata["detail"].value.startswith("0 flat fields")
 
 
 def test_a_scan_that_is_cut_off_fails_with_the_programs_own_message(platform):

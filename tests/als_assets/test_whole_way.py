@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from als_assets.checks import QUALITY
 from beamlines.layout import Artifact
 
 ARRIVAL = "bl832/spot832/raw"
@@ -15,10 +16,9 @@ RETURNED = ("bl832/nersc/tiff", "bl832/nersc/zarr", "bl832/data832/nersc_tiff", 
 BRANCH = ("bl832/nersc/raw", *JOBS, *RETURNED)
 PRODUCTS = (*JOBS[1:], *RETURNED)
 COPIES = ("bl832/data832/raw", "bl832/nersc/raw", *RETURNED)
-PICTURED = ("bl832/data832/preview", *PRODUCTS)
 CHECKS = {
     "bl832/data832/raw": {"files", "size", "checksum", "whole"},
-    "bl832/data832/preview": {"manifest"},
+    "bl832/data832/preview": {"manifest", *QUALITY},
     "bl832/nersc/raw": {"files", "size", "checksum"},
     "bl832/pscratch/raw": {"checksum"},
     "bl832/pscratch/tiff": {"manifest"},
@@ -105,12 +105,22 @@ def test_a_product_says_with_which_settings_and_program_it_was_made(platform, do
     assert said["settings"]
 
 
-@pytest.mark.parametrize("asset", PICTURED)
+@pytest.mark.parametrize("asset", PRODUCTS)
 def test_a_product_shows_a_slice_small_enough_for_the_event_log(platform, done, asset):
     picture = platform.metadata(asset, done)["slice"]
     assert len(picture) < 100_000
     encoded = picture.split("data:image/png;base64,")[1].rstrip(")")
     assert base64.b64decode(encoded, validate=True).startswith(b"\x89PNG")
+
+
+def test_the_first_look_is_one_picture_with_a_page_beside_the_data(platform, done):
+    said = platform.metadata("bl832/data832/preview", done)
+    assert len(said["first_look"]) < 100_000
+    encoded = said["first_look"].split("data:image/jpeg;base64,")[1].rstrip(")")
+    assert base64.b64decode(encoded, validate=True).startswith(b"\xff\xd8")
+    page = platform.file("data832", Artifact.PREVIEW, done) / "look.html"
+    assert said["page"] == str(page)
+    assert page.read_bytes().startswith(b"<!DOCTYPE html>")
 
 
 def test_the_raw_copies_name_the_sha256_of_the_file_that_was_measured(platform, done):

@@ -13,7 +13,7 @@ ALLOWED = {
     "tomography": set(),
     "resources": {"beamlines"},
     "sensors": {"beamlines", "resources"},
-    "als_assets": {"beamlines", "resources", "tomography.settings"},
+    "als_assets": {"beamlines", "resources", "tomography.criteria", "tomography.settings"},
     "twin": {"beamlines"},
 }
 """Beyond itself. `twin` may read what the world is from the same files; nothing may import `twin`."""
