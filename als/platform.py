@@ -21,6 +21,7 @@ from resources.clock import Clock
 from resources.ending import Ending
 from resources.gate import Gate
 from resources.holds import Holds
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.remote import Remote
 from resources.standings import Standings
@@ -41,6 +42,7 @@ class Platform:
     standings: Standings
     holds: Holds
     gate: Gate
+    globus: Identities
     transfer: Transfer
     facilities: Facilities
     ending: Ending
@@ -69,6 +71,7 @@ def platform(connection: Connection) -> Iterator[Platform]:
             standings=made.standings,
             holds=made.holds,
             gate=made.gate,
+            globus=made.globus,
             transfer=made.transfer,
             facilities=made.facilities,
             ending=made.ending,

@@ -15,10 +15,10 @@ from resources.clock import Clock, SystemClock
 from resources.facilities import Facility
 from resources.facilities.factory import make_facility
 from resources.gate import Gate, Watch
-from resources.globus import Globus
+from resources.identities import Identities
 from resources.owner import Owner
 from resources.remote import Patience, Remote
-from resources.settings import Settings, globus_of
+from resources.settings import Settings, identities_of
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ def bindings(settings: Settings) -> dict[str, Any]:
 
     @dg.resource(
         description=f"Globus at {deployment.globus.transfer_url or 'its own address'}, "
-        f"as client {deployment.globus.client_id}."
+        f"as client {deployment.globus.client_id}; deletes as "
+        + (f"client {deletes.client_id}." if (deletes := deployment.globus.deletes) else "the same.")
     )
-    def globus(_: dg.InitResourceContext) -> Iterator[Globus]:
-        with closing(globus_of(settings)) as globus:
-            yield globus
+    def globus(_: dg.InitResourceContext) -> Iterator[Identities]:
+        with closing(identities_of(settings)) as identities:
+            yield identities
 
     @dg.resource(required_resource_keys={"database"}, description="What was recorded and decided about each scan.")
     def standings(context: dg.InitResourceContext) -> "Standings":
@@ -104,7 +105,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
         first = beamline.places[beamline.scans.first_copy]
         # In the shadow people put sidecars where they always did.
         places = [beamline.places[beamline.scans.place], first, *deployment.in_charge(first)]
-        watch = Watch(resources.globus, places, rules.sidecar)
+        watch = Watch(resources.globus.transfers, places, rules.sidecar)
         return Gate(rules, resources.standings, watch, resources.clock, deletes=deployment.shadow is None)
 
     @dg.resource(
@@ -129,20 +130,22 @@ def bindings(settings: Settings) -> dict[str, Any]:
         with ExitStack() as stack:
             yield {
                 name: stack.enter_context(
-                    closing(make_facility(name, beamline, deployment, of.remote, of.gate, of.clock, of.globus))
+                    closing(
+                        make_facility(name, beamline, deployment, of.remote, of.gate, of.clock, of.globus.transfers)
+                    )
                 )
                 for name in beamline.facilities
             }
 
     @dg.resource(
-        required_resource_keys={"ledger", "transfer", "facilities", "clock"},
+        required_resource_keys={"ledger", "globus", "facilities", "clock"},
         description="Ends remote work that another worker owns, or has left.",
     )
     def ending(context: dg.InitResourceContext) -> "Ending":
         from resources.ending import Ending
 
         of = context.resources
-        return Ending(of.ledger, of.transfer, of.facilities, of.clock)
+        return Ending(of.ledger, of.globus, of.facilities, of.clock)
 
     @dg.resource(required_resource_keys={"database"}, description="Which process works on which run.")
     def workers(context: dg.InitResourceContext) -> "Workers":

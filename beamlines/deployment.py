@@ -39,14 +39,29 @@ class SecretName(Strict):
         return f"the environment variable {self.env}" if self.file is None else str(self.file)
 
 
-class GlobusService(Strict):
+class GlobusClient(Strict):
+    """A confidential client of Globus Auth."""
+
+    client_id: str
+    client_secret: SecretName
+
+
+class GlobusService(GlobusClient):
     """Globus Auth, Transfer and Compute; with no addresses, the SDK's own (production) are used."""
 
     auth_url: str | None = None
     transfer_url: str | None = None
     compute_url: str | None = None
-    client_id: str
-    client_secret: SecretName
+    deletes: GlobusClient | None = None
+    """Another client, which asks for every delete. None: the one that transfers does, and nothing goes by rule."""
+
+    @model_validator(mode="after")
+    def _are_two(self) -> Self:
+        if self.deletes is not None and self.deletes.client_id == self.client_id:
+            raise ValueError(
+                "deletes.client_id is the client that transfers: another one is needed, with rights of its own"
+            )
+        return self
 
 
 class SuperfacilityService(Strict):
@@ -162,6 +177,16 @@ class Deployment(Strict):
     """By place."""
     shadow: Shadow | None = None
     timing: Timing
+
+    @model_validator(mode="after")
+    def _rules_do_not_delete_as_who_transfers(self) -> Self:
+        enforced = [name for name, here in self.retention.items() if here.enforce]
+        if enforced and self.globus.deletes is None:
+            raise ValueError(
+                f"retention.{enforced[0]}.enforce: nothing is deleted by rule as the client that transfers, whose "
+                "secret could then delete everything: give 'globus.deletes', or say enforce: false"
+            )
+        return self
 
     @property
     def shadow_folder(self) -> str:

@@ -153,7 +153,7 @@ def _bench(known: int) -> Iterator[Bench]:
         ledger = Ledger(Database(f"sqlite:///{state}/ledger.sqlite"))
         stack.callback(ledger.database.close)
         desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
-        stack.callback(desk.globus.close)
+        stack.callback(desk.identities.close)
         clock = SleptClock(time=SystemClock().now())
         (state / "dagster").mkdir()
         instance = stack.enter_context(dg.instance_for_test(temp_dir=str(state / "dagster")))

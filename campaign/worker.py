@@ -24,8 +24,8 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from als_assets.definitions import compose
-from resources.globus import Globus
-from resources.settings import PROJECT, Settings, load_settings, login_of
+from resources.identities import Identities
+from resources.settings import PROJECT, Settings, identities_of, load_settings
 from resources.testing import HastyClock
 
 DEPLOYMENT_FILE = PROJECT / "config" / "twin.yaml"
@@ -87,19 +87,11 @@ def settings_of(state: Path, twin_url: str) -> Settings:
 
 
 def definitions_of(settings: Settings, clock_ahead: timedelta = timedelta()) -> dg.Definitions:
-    """The platform, with a clock that does not wait and a Globus client that gives up soon."""
-    places = settings.beamline.places.values()
+    """The platform, with a clock that does not wait and clients of Globus that give up soon."""
 
     @dg.resource
-    def globus(_: dg.InitResourceContext) -> Iterator[Globus]:
-        made = Globus(
-            login_of(settings.deployment),
-            transfer_url=settings.deployment.globus.transfer_url,
-            data_access=[place.collection for place in places if place.data_access_consent],
-            retries=1,
-            http_timeout_s=HTTP_TIMEOUT_S,
-        )
-        with closing(made):
+    def globus(_: dg.InitResourceContext) -> Iterator[Identities]:
+        with closing(identities_of(settings, retries=1, http_timeout_s=HTTP_TIMEOUT_S)) as made:
             yield made
 
     return compose(settings, clock=HastyClock(clock_ahead), globus=globus)

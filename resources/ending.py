@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from resources.clock import Clock
 from resources.errors import EpochLostError, PlatformError
 from resources.facilities import Facility
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.owner import Owner
-from resources.transfer import Transfer
 from resources.work import Record, WorkState
 
 
@@ -21,7 +21,7 @@ class Ending:
     """What it takes to end work: the ledger, and every service."""
 
     ledger: Ledger
-    transfer: Transfer
+    globus: Identities
     facilities: Mapping[str, Facility]
     clock: Clock
 
@@ -66,8 +66,9 @@ class Ending:
             handle = record.handle or facility.find(record.name, since=record.created)
             cancel: Callable[[str], None] = facility.cancel
         else:
-            handle = record.handle or self.transfer.find(record.name)
-            cancel = self.transfer.cancel
+            globus = self.globus.of(record)
+            handle = record.handle or globus.find_task(record.name)
+            cancel = globus.cancel
         if handle is not None:
             cancel(handle)
         return handle

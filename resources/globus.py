@@ -59,7 +59,9 @@ class Paths:
 
 
 class Globus:
-    """Globus Transfer for one confidential client. Threads may share it: each has its own connection and token.
+    """Globus Transfer as one confidential client, which sees its own tasks alone.
+
+    Threads may share it: each has its own connection and token.
 
     ``data_access`` names the mapped collections whose ``data_access`` consent every token must carry.
     """
@@ -73,6 +75,7 @@ class Globus:
         retries: int = 2,
         http_timeout_s: float = 60,
     ) -> None:
+        self.client_id = login.client_id
         consents = sorted(data_access)
 
         def connect(app: "globus_sdk.ClientApp", how: dict[str, Any]) -> "globus_sdk.TransferClient":

@@ -73,7 +73,7 @@ class GlobusSession(Generic[Client]):
         except NetworkError as error:
             raise unavailable(what, f"no answer ({error})") from error
         except GlobusAPIError as error:
-            raise _translated(what, error) from error
+            raise _translated(what, error, self._login.client_id) from error
         except GlobusError as error:
             raise _refused(
                 what, str(error), "the SDK would not send it", "check the client's id and secret in the deployment"
@@ -97,8 +97,8 @@ class GlobusSession(Generic[Client]):
             secret = self._login.secret()
         except ConfigurationError as error:
             raise CredentialsRefusedError(
-                seen=f"Globus: the client's secret cannot be used: {error}",
-                meaning="nothing can be asked of Globus without it",
+                seen=f"Globus: the secret of client {self._login.client_id} cannot be used: {error}",
+                meaning="nothing can be asked of Globus as that client without it",
                 remedy="put it there as the message says; it is read again at the next try",
             ) from error
         connection: _Connection[Client] | None = getattr(self._connections, "connection", None)
@@ -143,7 +143,7 @@ class _Connection(Generic[Client]):
 # -- errors ------------------------------------------------------------------------------------------------------
 
 
-def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
+def _translated(what: str, error: "globus_sdk.GlobusAPIError", client_id: str) -> Exception:
     code, status = error.code or "", error.http_status
     # Compute says why in a field of its own.
     reason = (error.raw_json or {}).get("reason")
@@ -159,16 +159,18 @@ def _translated(what: str, error: "globus_sdk.GlobusAPIError") -> Exception:
         scopes = ", ".join(error.info.consent_required.required_scopes or [])
         return CredentialsRefusedError(
             seen=f"Globus, {what}: {said}",
-            meaning="the collection asks for a consent that the client does not have",
+            meaning=f"the collection asks for a consent that client {client_id} does not have",
             remedy=f"set data_access_consent for the place, or consent to {scopes}",
         )
     if "PermissionDenied" in code or status == 403:
-        return _refused(what, said, "the client may not do that there", "give the client the role or permission")
+        return _refused(
+            what, said, f"client {client_id} may not do that there", "give that client the role or permission"
+        )
     if status in (400, 401) and (status == 401 or "invalid_client" in error.text):
         return CredentialsRefusedError(
             seen=f"Globus, {what}: {said}",
-            meaning="the credentials are not accepted",
-            remedy="renew the client's secret",
+            meaning=f"the credentials of client {client_id} are not accepted",
+            remedy="renew the secret of that client",
         )
     if status in (408, 409, 429) or status >= 500 or (status == 404 and not code):
         return unavailable(what, said)

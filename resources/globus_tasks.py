@@ -17,7 +17,7 @@ from resources.clock import Clock
 from resources.copies import Item
 from resources.globus import Globus, NotFoundError, Paths
 from resources.waiting import JobState, RemoteStatus, typical
-from resources.work import Record
+from resources.work import CLIENT, Record
 
 NEEDS_A_PERSON = frozenset(
     {"FILE_NOT_FOUND", "PERMISSION_DENIED", "QUOTA_EXCEEDED", "IS_A_DIRECTORY", "NOT_A_DIRECTORY"}
@@ -77,7 +77,7 @@ class GlobusTask:
         return self.globus
 
     def prepare(self, _name: str) -> dict[str, Any]:
-        return {"submission_id": self.globus.new_submission_id()}
+        return {"submission_id": self.globus.new_submission_id(), CLIENT: self.globus.client_id}
 
     def find(self, name: str, _intent: dict[str, Any]) -> str | None:
         return self.globus.find_task(name)

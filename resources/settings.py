@@ -9,11 +9,13 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from beamlines.config import Beamline, ConfigurationError, parse_beamline
-from beamlines.deployment import Deployment, SecretName, parse_deployment
+from beamlines.deployment import Deployment, GlobusClient, SecretName, parse_deployment
 from resources.globus import Globus
 from resources.globus_session import Login
+from resources.identities import Identities
 
 PROJECT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder that the packages are installed in."""
@@ -68,19 +70,25 @@ def secret(name: SecretName, environment: Mapping[str, str] = os.environ) -> Cal
 
 
 def login_of(deployment: Deployment) -> Login:
-    """As whom a deployment asks Globus."""
-    globus = deployment.globus
-    return Login(globus.client_id, secret(globus.client_secret), globus.auth_url)
+    """As whom a deployment asks Globus for everything but deletes."""
+    return _login(deployment, deployment.globus)
 
 
-def globus_of(settings: Settings) -> Globus:
-    """Globus as a deployment reaches it; ``close`` it."""
-    places = settings.beamline.places.values()
-    return Globus(
-        login_of(settings.deployment),
-        transfer_url=settings.deployment.globus.transfer_url,
-        data_access=[place.collection for place in places if place.data_access_consent],
-    )
+def identities_of(settings: Settings, **how: Any) -> Identities:
+    """Globus as a deployment reaches it, as each of its clients; ``close`` it. ``how`` is passed on to each Globus."""
+    deployment, service = settings.deployment, settings.deployment.globus
+    data_access = [place.collection for place in settings.beamline.places.values() if place.data_access_consent]
+
+    def globus(client: GlobusClient) -> Globus:
+        login = _login(deployment, client)
+        return Globus(login, transfer_url=service.transfer_url, data_access=data_access, **how)
+
+    transfers = globus(service)
+    return Identities(transfers, transfers if service.deletes is None else globus(service.deletes))
+
+
+def _login(deployment: Deployment, client: GlobusClient) -> Login:
+    return Login(client.client_id, secret(client.client_secret), deployment.globus.auth_url)
 
 
 def _text(path: Path, if_missing: str) -> str:

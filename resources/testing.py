@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from beamlines.config import Beamline
-from beamlines.deployment import GlobusService
+from beamlines.deployment import GlobusClient, GlobusService
 from beamlines.places import Location, Store
 from beamlines.policy import ExportControl, ExportDefault
 from beamlines.scans import ScanId
@@ -23,9 +23,11 @@ from resources.errors import ServiceUnavailableError
 from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus
 from resources.globus_session import Login
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Attempt, JobState, Patience, Remote, RemoteStatus, Shared
+from resources.settings import secret
 from resources.standings import Standings
 from resources.transfer import CopyRequest, Item, Transfer, TransferReceipt
 from resources.work import Record, WorkKey
@@ -179,22 +181,34 @@ class Desk:
     export_control: ExportControl = OPEN
     retries: int = 0
     http_timeout_s: float = 10
+    deletes_secret: Callable[[], str] | None = None
+    """Of the client that deletes; None for what the service's file holds."""
     pulses: Pulses = field(default_factory=Pulses)
 
     def __post_init__(self) -> None:
         self.owner = Owner.this_process(self.run_id)
         self.remote = Remote(self.ledger, self.owner, self.clock)
-        self.globus = Globus(
-            Login(self.service.client_id, self.secret, self.service.auth_url),
+        deletes = self.service.deletes
+        self.globus = self._globus(self.service, self.secret)
+        self.identities = Identities(
+            self.globus,
+            self.globus
+            if deletes is None
+            else self._globus(deletes, self.deletes_secret or secret(deletes.client_secret)),
+        )
+        self.standings = Standings(self.ledger.database)
+        watch = Watch(self.globus, [self.beamline.places["spot832"]], self.export_control.sidecar)
+        self.gate = make_gate(self.ledger.database, self.clock, self.export_control, watch)
+        self.transfer = Transfer(self.identities, self.remote, self.ledger, self.gate, self.clock, self.patience)
+
+    def _globus(self, client: GlobusClient, its_secret: Callable[[], str]) -> Globus:
+        return Globus(
+            Login(client.client_id, its_secret, self.service.auth_url),
             transfer_url=self.service.transfer_url,
             data_access=[place.collection for place in self.beamline.places.values() if place.data_access_consent],
             retries=self.retries,
             http_timeout_s=self.http_timeout_s,
         )
-        self.standings = Standings(self.ledger.database)
-        watch = Watch(self.globus, [self.beamline.places["spot832"]], self.export_control.sidecar)
-        self.gate = make_gate(self.ledger.database, self.clock, self.export_control, watch)
-        self.transfer = Transfer(self.globus, self.remote, self.ledger, self.gate, self.clock, self.patience)
 
     def but(self, **changes: Any) -> "Desk":
         """Another worker that differs in ``changes``."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamlines.flight import Subject, TestFile
 from beamlines.places import Location
@@ -38,6 +38,7 @@ from resources.globus import Entry as Entry
 from resources.globus import EntryType as EntryType
 from resources.globus import NotFoundError as NotFoundError
 from resources.globus_tasks import AlreadyThere, GlobusCopy, GlobusDelete, GlobusTask
+from resources.identities import Identities
 from resources.proof import hash_file
 from resources.remote import Attempt, Patience, Pulse, Remote, RemoteWork
 from resources.work import Record, WorkKey, WorkState
@@ -84,14 +85,15 @@ class Transfer:
 
     def __init__(
         self,
-        globus: Globus,
+        identities: Identities,
         remote: Remote,
         ledger: "Ledger",
         gate: Gate,
         clock: Clock,
         patience: Patience,
     ) -> None:
-        self._globus = globus
+        self.identities = identities
+        self._globus = identities.transfers
         self._remote = remote
         self._ledger = ledger
         self._gate = gate
@@ -108,7 +110,12 @@ class Transfer:
     def within(self, deadline: timedelta) -> "Transfer":
         """The same, but every task is given up after ``deadline``, by Globus itself too."""
         patience = replace(self._patience, deadline=deadline)
-        return Transfer(self._globus, self._remote, self._ledger, self._gate, self._clock, patience)
+        return Transfer(self.identities, self._remote, self._ledger, self._gate, self._clock, patience)
+
+    def as_who_transfers(self) -> "Transfer":
+        """The same, but deletes too are asked for by the client that transfers: only to see that it may not."""
+        identities = Identities(self._globus, self._globus)
+        return Transfer(identities, self._remote, self._ledger, self._gate, self._clock, self._patience)
 
     # -- copies --------------------------------------------------------------------------------------------------
 
@@ -163,8 +170,9 @@ class Transfer:
                 f"{location} is no test file of ours: only those that TestFile.unique has named are deleted"
             )
         self._gate.check_deletion(subject, location.place)
-        errand = GlobusDelete(self._globus, self._clock, location, recursive, self._deadline)
-        work = GlobusTask(self._globus, errand, lambda: self._gate.check_deletion(subject, location.place))
+        globus = self._who_deletes(key)
+        errand = GlobusDelete(globus, self._clock, location, recursive, self._deadline)
+        work = GlobusTask(globus, errand, lambda: self._gate.check_deletion(subject, location.place))
         attempt = self._remote.begin(work, key, self._patience, intact=lambda _: self._is_gone(location))
         return PendingDelete(location, attempt)
 
@@ -179,23 +187,11 @@ class Transfer:
         """Begin and finish one deletion."""
         return self.finish_delete(self.begin_delete(subject, location, key, recursive=recursive), pulse)
 
-    # -- tasks by their names ------------------------------------------------------------------------------------
-
-    def find(self, name: str) -> str | None:
-        """The task that was submitted under a name of the ledger's; None where there is none."""
-        return self._globus.find_task(name)
-
-    def unended(self, prefix: str) -> tuple[dict[str, Any], ...]:
-        """The documents of tasks that have not ended, and that were submitted under names that begin so."""
-        return self._globus.unended_tasks(prefix)
-
-    def task(self, task_id: str) -> dict[str, Any]:
-        """A task's document. Raises LookupError."""
-        return self._globus.task(task_id)
-
-    def cancel(self, task_id: str) -> None:
-        """Ask for a task's end, whoever waits for it."""
-        self._globus.cancel(task_id)
+    def _who_deletes(self, key: WorkKey) -> Globus:
+        """What is under way is gone on with as who has begun it: a deployment may have got its second client since."""
+        before = self._ledger.last(key)
+        begun = before is not None and before.in_flight and before.intent is not None
+        return self.identities.of(before) if before is not None and begun else self.identities.deletes
 
     # -- looking -------------------------------------------------------------------------------------------------
 

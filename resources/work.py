@@ -28,6 +28,8 @@ class WorkState(StrEnum):
 
 FACILITY = "facility"
 """Of an intent: where the work is a job."""
+CLIENT = "client"
+"""Of an intent: as which client of Globus' a task is asked for. Nobody else can see it."""
 IN_FLIGHT = (WorkState.INTENT, WorkState.SUBMITTED)
 
 
@@ -89,6 +91,11 @@ class Record:
     def facility(self) -> str | None:
         """The facility whose job it is; None for a transfer, and for what was never ready to be submitted."""
         return (self.intent or {}).get(FACILITY)
+
+    @property
+    def client(self) -> str | None:
+        """The client of Globus' whose task it is; None for a job, and for what was begun before there were two."""
+        return (self.intent or {}).get(CLIENT)
 
     @property
     def said(self) -> str:

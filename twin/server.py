@@ -121,8 +121,8 @@ def serve(
         url = f"http://{HOST}:{listener.getsockname()[1]}"
         world = load_world(deployment_file, state_dir, {**environment, "ALS_TWIN_URL": url})
         injector, board = FaultInjector(clock), ConditionsBoard()
-        issuer = TokenIssuer(world.deployment.globus.client_id, world.client_secret, clock)
-        engine = Engine(Storage(world, board), board, clock, Journal(state_dir / "twin" / "globus.jsonl"))
+        issuer, journal = TokenIssuer(world.clients, clock), Journal(state_dir / "twin" / "globus.jsonl")
+        engine = Engine(Storage(world, board), board, clock, journal, world.clients)
         engine.start()
         stack.callback(engine.close)
         nersc = create_nersc(world, clock, program)
@@ -136,7 +136,9 @@ def serve(
         if slurm_site is not None:
             stack.callback(slurm_site.scheduler.close)
         control = Control(injector, board, issuer, clock)
-        app = create_app(engine, control, nersc, compute, slurm_site, endpoints)
+        deletes = world.deployment.globus.deletes
+        globus = transfer.create_app(engine, issuer, None if deletes is None else deletes.client_id)
+        app = create_app(globus, control, nersc, compute, slurm_site, endpoints)
         stack.enter_context(running(app, listener))
         yield Twin(url, world, control, engine, nersc, compute, slurm_site)
 
@@ -221,7 +223,7 @@ def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
 
 
 def create_app(
-    engine: Engine,
+    globus: ASGIApp,
     control: Control,
     nersc: Nersc | None,
     compute: Compute | None = None,
@@ -249,7 +251,7 @@ def create_app(
         routes=[
             Route("/health", health),
             Mount("/auth", auth.create_app(control.issuer)),
-            Mount("/transfer", transfer.create_app(engine, control.issuer)),
+            Mount("/transfer", globus),
             Mount("/control", control_api.create_app(control, controls)),
             *services,
         ]

@@ -14,6 +14,7 @@ import globus_sdk
 import httpx
 from globus_sdk.transport import RetryConfig
 
+from beamlines.deployment import GlobusClient
 from twin.server import Twin
 
 PATIENCE_S = 30.0
@@ -30,20 +31,23 @@ def eventually(condition: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def transfer_client(twin: Twin, data_access: list[str] | None = None) -> Iterator[globus_sdk.TransferClient]:
-    """The SDK's client as the platform uses it, with retries that do not wait."""
+def transfer_client(
+    twin: Twin, data_access: list[str] | None = None, client: GlobusClient | None = None
+) -> Iterator[globus_sdk.TransferClient]:
+    """The SDK's client as the platform uses it, with retries that do not wait; ``client`` is the one that transfers."""
     globus = twin.world.deployment.globus
     retries = RetryConfig(max_retries=3, max_sleep=1, backoff=lambda _: 0.0)
+    client_id = (client or globus).client_id
     login = globus_sdk.ConfidentialAppAuthClient(
-        globus.client_id, twin.world.client_secret, base_url=globus.auth_url, retry_config=retries
+        client_id, twin.world.clients[client_id], base_url=globus.auth_url, retry_config=retries
     )
     config = globus_sdk.GlobusAppConfig(token_storage="memory")  # noqa: S106
     app = globus_sdk.ClientApp("test", login_client=login, config=config)
-    client = globus_sdk.TransferClient(app=app, base_url=globus.transfer_url, retry_config=retries)
+    made = globus_sdk.TransferClient(app=app, base_url=globus.transfer_url, retry_config=retries)
     if data_access:
-        client.add_app_data_access_scope(data_access)
-    with login, app, client:
-        yield client
+        made.add_app_data_access_scope(data_access)
+    with login, app, made:
+        yield made
 
 
 @dataclass

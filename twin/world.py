@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from beamlines.config import Beamline
-from beamlines.deployment import Deployment
+from beamlines.deployment import Deployment, GlobusClient
 from beamlines.places import Place, Store
 
 SECRET_MODE = 0o600
@@ -93,6 +93,17 @@ class World:
     state_dir: Path
     collections: dict[str, Collection]
     client_secret: str
+    deletes_secret: str | None
+    """Of the client that deletes; None where the deployment has none."""
+
+    @property
+    def clients(self) -> dict[str, str]:
+        """Secrets of the clients of Globus, by client id."""
+        globus = self.deployment.globus
+        known = {globus.client_id: self.client_secret}
+        if globus.deletes is not None and self.deletes_secret is not None:
+            known[globus.deletes.client_id] = self.deletes_secret
+        return known
 
     def collection(self, identifier: str) -> Collection:
         """Raises UnknownCollectionError."""
@@ -103,7 +114,7 @@ class World:
 
 
 def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) -> World:
-    """Make the folders and the Globus secret of ``deployment``, where they are not there yet.
+    """Make the folders and the Globus secrets of ``deployment``, where they are not there yet.
 
     ``beamline`` is as its file states it: the deployment is applied here. Raises NotInTheWorldError for a place
     outside ``state_dir``: the twin writes and deletes, and must not do so in a real place.
@@ -123,12 +134,14 @@ def create_world(deployment: Deployment, beamline: Beamline, state_dir: Path) ->
             must_be_inside(script, state_dir, f"facilities.{name}.program.environment")
             _make_environment(script)
     _put_test_file(applied)
+    globus, deletes = deployment.globus, deployment.globus.deletes
     return World(
         deployment=deployment,
         beamline=applied,
         state_dir=state_dir,
         collections=_collections(applied),
-        client_secret=_client_secret(deployment, state_dir),
+        client_secret=_client_secret("globus", globus, state_dir),
+        deletes_secret=None if deletes is None else _client_secret("globus.deletes", deletes, state_dir),
     )
 
 
@@ -186,12 +199,12 @@ def must_be_inside(path: Path, state_dir: Path, key: str) -> None:
         )
 
 
-def _client_secret(deployment: Deployment, state_dir: Path) -> str:
-    name = deployment.globus.client_secret.file
+def _client_secret(key: str, client: GlobusClient, state_dir: Path) -> str:
+    name = client.client_secret.file
     if name is None:
-        raise NotInTheWorldError("globus.client_secret: the twin writes this secret itself and needs its file")
+        raise NotInTheWorldError(f"{key}.client_secret: the twin writes this secret itself and needs its file")
     path = Path(name)
-    must_be_inside(path, state_dir, "globus.client_secret")
+    must_be_inside(path, state_dir, f"{key}.client_secret")
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(32))
     if stat.S_IMODE(path.stat().st_mode) != SECRET_MODE:

@@ -18,7 +18,6 @@ from resources.remote import TERMINAL
 from resources.waiting import APPEARS_WITHIN
 from resources.work import Record
 
-GLOBUS = "globus"
 DETAIL = "canceled by a person"
 GONE = "its service does not know it any more: closed by a person"
 LOOKS_BACK = timedelta(days=2)
@@ -43,7 +42,7 @@ class Piece:
     name: str
     """As the outside world knows it."""
     service: str
-    """A facility, or Globus."""
+    """A facility, or Globus as one of our clients sees it (resources.identities)."""
     there: There | None
     """None where the service does not show it, or was not asked."""
     asked: bool
@@ -96,7 +95,7 @@ def look(ending: Ending) -> Everything:
     found, here = Everything(), Owner.this_process("als remote")
     since = min([now - LOOKS_BACK, *(record.created for record in flying.values())])
     services: Mapping[str, Callable[[], list[There]]] = {
-        GLOBUS: lambda: _tasks(ending, prefix, flying.values()),
+        **{name: partial(_tasks, ending, name, prefix, flying.values()) for name in ending.globus.by_service()},
         **{name: partial(_jobs, ending, name, prefix, since) for name in ending.facilities},
     }
     for service, ask in services.items():
@@ -106,7 +105,7 @@ def look(ending: Ending) -> Everything:
             found.problems.append(f"{service}: {error}")
             seen, asked = [], False
         for record in flying.values():
-            if (record.facility or GLOBUS) == service:
+            if _service(ending, record) == service:
                 there = _of(record, seen)
                 seen = [one for one in seen if one is not there]
                 found.pieces.append(_piece(record.name, service, there, asked, record, here, now))
@@ -114,9 +113,13 @@ def look(ending: Ending) -> Everything:
         for there in (one for one in seen if not one.ended):
             record_of = flying.get(there.name) or _by_name(ending, there.name, prefix)
             found.pieces.append(_piece(there.name, service, there, asked, record_of, here, now))
-    unheard = [record for record in flying.values() if (record.facility or GLOBUS) not in services]
+    unheard = [record for record in flying.values() if _service(ending, record) not in services]
     found.problems += [f"{record.said} is at {record.facility}, which is not configured any more" for record in unheard]
     return found
+
+
+def _service(ending: Ending, record: Record) -> str:
+    return record.facility or ending.globus.service_of(record)
 
 
 def _of(record: Record, seen: Sequence[There]) -> There | None:
@@ -148,7 +151,8 @@ def cancel(ending: Ending, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, str
 
 def _cancel(ending: Ending, piece: Piece) -> None:
     if piece.is_orphan and piece.there is not None:
-        stop = ending.transfer.cancel if piece.service == GLOBUS else ending.facilities[piece.service].cancel
+        as_one = ending.globus.by_service().get(piece.service)
+        stop = ending.facilities[piece.service].cancel if as_one is None else as_one.cancel
         stop(piece.there.remote_id)
     elif piece.record is not None and piece.is_lost:
         ending.close(piece.record, GONE)
@@ -164,13 +168,15 @@ def _job(seen: JobSeen) -> There:
     return There(seen.name, seen.job_id, seen.words, seen.started or seen.submitted, seen.job_state in TERMINAL)
 
 
-def _tasks(ending: Ending, prefix: str, flying: Iterable[Record]) -> list[There]:
-    found = [_task(task) for task in ending.transfer.unended(prefix)]
+def _tasks(ending: Ending, service: str, prefix: str, flying: Iterable[Record]) -> list[There]:
+    globus = ending.globus.by_service()[service]
+    found = [_task(task) for task in globus.unended_tasks(prefix)]
     known = {there.remote_id for there in found}
     for record in flying:
-        if record.facility is None and record.handle is not None and record.handle not in known:
+        mine = _service(ending, record) == service
+        if mine and record.handle is not None and record.handle not in known:
             try:
-                found.append(_task(ending.transfer.task(record.handle)))
+                found.append(_task(globus.task(record.handle)))
             except LookupError:
                 continue  # it is shown as what Globus does not know
     return found

@@ -119,9 +119,10 @@ class LettingGo:
                 now = self.clock.now()
                 mine = self.tables.ledger.take_over(record, Owner.this_process(self.by.run.run_id), now)
                 ours = self.tables.ledger.beat(record if mine is None else mine, now)
-                task = None if ours.intent is None else ours.handle or self.transfer.find(ours.name)
+                globus = self.transfer.identities.of(ours)
+                task = None if ours.intent is None else ours.handle or globus.find_task(ours.name)
                 if task is not None:
-                    self.transfer.cancel(task)
+                    globus.cancel(task)
                 self.tables.ledger.finish(ours, WorkState.CANCELED, {**NEVER_SENT, "handle": task, "detail": why}, now)
         self.tables.certificates.give_up(certificate, why, self.clock.now())
 

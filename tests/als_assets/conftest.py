@@ -206,6 +206,17 @@ def _words(failure: Any) -> str:
     return str(described or failure.error.message)
 
 
+@pytest.fixture
+def deletes_secret(platform: Platform) -> Iterator[Path]:
+    """Where the secret of the client that deletes is; what a test writes there holds for that test."""
+    client = platform.settings.deployment.globus.deletes
+    assert client is not None
+    path = Path(str(client.client_secret.file))
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("phantom") / "phantom.h5"

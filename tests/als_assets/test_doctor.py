@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from als_assets.operations.doctor.clients import look_at_clients
 from als_assets.operations.doctor.house import look_at_house
 from als_assets.operations.doctor.machines import MachineLook
 from als_assets.operations.doctor.places import PlaceLook
@@ -21,6 +22,7 @@ from beamlines.places import Location, Store
 from resources.errors import ServiceRefusedError, ServiceUnavailableError
 from resources.facilities import examination
 from resources.facilities.examination import Found
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.proof import FileHash
 from resources.responsible import who_must_act
@@ -32,6 +34,7 @@ from twin.scheduler import Pace
 from twin.superfacility.status import Outage
 
 WHOSE = "0123456789abcdef"
+DENIED = {"code": "PermissionDenied", "message": "You do not have permission"}
 
 
 @contextmanager
@@ -96,6 +99,48 @@ def key_file(platform: Platform) -> Iterator[Path]:
     path.chmod(0o600)
 
 
+# -- clients of Globus -------------------------------------------------------------------------------------------
+
+
+def clients(platform: Platform) -> dict[str, Finding]:
+    with made(platform) as parts:
+        return {f"{found.where} {found.what}": found for found in look_at_clients(parts.globus)}
+
+
+def test_both_clients_of_globus_are_let_in(platform: Platform) -> None:
+    findings, service = clients(platform), platform.settings.deployment.globus
+    assert {name: found.verdict for name, found in findings.items()} == {
+        "globus client": Verdict.FINE,
+        "globus (deletes) client": Verdict.FINE,
+    }
+    assert service.client_id in findings["globus client"].seen
+
+
+def test_a_wrong_secret_of_the_client_that_deletes_is_for_the_operators(
+    platform: Platform, deletes_secret: Path
+) -> None:
+    deletes_secret.write_text("wrong")
+    findings = clients(platform)
+    found = findings["globus (deletes) client"]
+    assert (found.verdict, found.who) == (Verdict.FAULT, "those who run this platform")
+    assert findings["globus client"].verdict is Verdict.FINE
+
+
+def test_a_service_that_does_not_answer_is_not_for_the_operators(platform: Platform) -> None:
+    platform.twin.control.injector.add(Fault(match="GET */task_list", status=503, times=100))
+    findings = clients(platform)
+    platform.twin.control.injector.clear()
+    assert {found.who for found in findings.values()} == {"Globus itself (status.globus.org)"}
+
+
+def test_one_client_for_both_is_a_warning(platform: Platform) -> None:
+    with made(platform) as parts:
+        globus = parts.globus.transfers
+        *_, found = look_at_clients(Identities(globus, globus))
+    assert (found.what, found.verdict) == ("deletes", Verdict.WARNING)
+    assert "globus.deletes" in found.remedy
+
+
 # -- places ------------------------------------------------------------------------------------------------------
 
 
@@ -104,9 +149,32 @@ def test_every_folder_of_every_place_is_listed_written_and_read_and_nothing_is_l
     expected = {(p.name, str(store)) for p in platform.settings.beamline.places.values() for store in p.stores}
     assert {(found.where, found.what) for found in findings} == expected
     assert wrong(findings) == {}
-    done = ("listed", "written", "files get 664", "read back", "deleted")
+    done = ("listed", "written", "files get 664", "read back", "not deletable by the client that transfers", "deleted")
     assert all(word in found.seen for found in findings for word in done)
     assert probes(platform) == []
+
+
+def test_where_the_client_that_transfers_can_delete_those_who_run_the_place_are_told(platform: Platform) -> None:
+    platform.twin.control.board.change({"others_may_delete": [collection(platform, "alcf")]})
+    warnings = wrong(places(platform))
+    assert set(warnings) == {"alcf raw, rights", "alcf results, rights"}
+    assert {(found.verdict, found.who) for found in warnings.values()} == {
+        (Verdict.WARNING, "ALCF, support@alcf.anl.gov")
+    }
+    assert platform.settings.deployment.globus.client_id in warnings["alcf raw, rights"].seen
+    assert probes(platform) == []
+
+
+def test_without_the_right_to_delete_the_client_that_deletes_is_named(platform: Platform) -> None:
+    platform.twin.control.injector.add(Fault(match="POST */v0.10/delete", status=403, body=DENIED, times=10_000))
+    faults = wrong(places(platform))
+    platform.twin.control.reset()
+    assert all(name.endswith(", delete") and found.verdict is Verdict.FAULT for name, found in faults.items())
+    deletes = platform.settings.deployment.globus.deletes
+    assert deletes is not None
+    assert all(deletes.client_id in found.seen for found in faults.values())
+    for left in probes(platform):
+        left.unlink()
 
 
 def test_a_collection_that_is_down_is_for_those_who_run_it_and_the_others_are_looked_at(platform: Platform) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,11 @@ from als_assets.operations.remote_work import Everything, Piece, cancel, look
 from beamlines.layout import Artifact
 from resources.database import remote_work
 from resources.facilities import JobSpec
+from resources.identities import DELETES, TRANSFERS
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.waiting import APPEARS_WITHIN
-from resources.work import Claimed, Record, WorkKey, WorkState
+from resources.work import CLIENT, Claimed, Record, WorkKey, WorkState
 from tests.als_assets.conftest import Platform
 from twin.faults import Fault
 
@@ -63,7 +65,7 @@ def task_of(platform: Platform, parts: Any, name: str, path: str) -> str:
     """A transfer that does not begin for long."""
     key = platform.measured(path)
     platform.twin.control.board.change({"start_delay_s": 600})
-    globus = parts.globus
+    globus = parts.globus.transfers
     places = platform.settings.beamline.places
     from resources.globus import Paths
 
@@ -80,6 +82,32 @@ def task_of(platform: Platform, parts: Any, name: str, path: str) -> str:
             deadline=datetime.now(UTC) + timedelta(hours=1),
         )
     )
+
+
+def delete_of(platform: Platform, parts: Any, name: str) -> str:
+    """A delete that does not begin for long."""
+    platform.twin.control.board.change({"start_delay_s": 600})
+    globus = parts.globus.deletes
+    return str(
+        globus.submit_delete(
+            platform.settings.beamline.places["data832"].collection,
+            "/data/raw/remote/to-be-deleted.h5",
+            recursive=False,
+            label=name,
+            submission_id=globus.new_submission_id(),
+            deadline=datetime.now(UTC) + timedelta(hours=1),
+        )
+    )
+
+
+def delete_in_flight(platform: Platform, parts: Any, partition: str) -> tuple[Record, str]:
+    """A delete whose worker was killed, and its task."""
+    ledger, now = Ledger(platform.database), datetime.now(UTC)
+    claim = ledger.claim(WorkKey("bl832/data832/raw#retention 1", partition, "", ""), GONE, now)
+    assert isinstance(claim, Claimed)
+    record = ledger.store_intent(claim.record, {"submission_id": "s", CLIENT: parts.globus.deletes.client_id}, now)
+    task = delete_of(platform, parts, record.name)
+    return ledger.store_handle(record, task, now), task
 
 
 def piece_of(found: Everything, name: str) -> Piece:
@@ -173,23 +201,65 @@ def test_what_its_service_does_not_know_is_shown_as_lost_when_it_is_not_new_and_
     assert Ledger(platform.database).get(record.key, 1).state is WorkState.CANCELED
 
 
+def test_deletes_are_shown_as_the_client_that_asks_for_them_sees_them_and_are_cancelled(
+    platform: Platform, parts: Any
+) -> None:
+    orphan = unknown_name(platform, 6)
+    tasks = [delete_of(platform, parts, orphan)]
+    record, task = delete_in_flight(platform, parts, "remote/delete")
+    pieces = [piece_of(look(parts.ending), name) for name in (orphan, record.name)]
+    assert [(piece.service, piece.is_orphan, piece.is_lost) for piece in pieces] == [
+        (DELETES, True, False),
+        (DELETES, False, False),
+    ]
+    assert [problem for _, problem in cancel(parts.ending, pieces)] == [None, None]
+    platform.eventually(lambda: all(ended(platform, one) for one in (*tasks, task)))
+    assert look(parts.ending).pieces == []
+    assert Ledger(platform.database).get(record.key, 1).state is WorkState.CANCELED
+
+
+def test_a_delete_that_died_before_its_handle_was_stored_is_found_and_cancelled(platform: Platform, parts: Any) -> None:
+    ledger, now = Ledger(platform.database), datetime.now(UTC)
+    claim = ledger.claim(WorkKey("bl832/data832/raw#retention 2", "remote/delete", "", ""), GONE, now)
+    assert isinstance(claim, Claimed)
+    record = ledger.store_intent(claim.record, {"submission_id": "s", CLIENT: parts.globus.deletes.client_id}, now)
+    task = delete_of(platform, parts, record.name)
+    assert parts.ending.end(record, "a person") is not None
+    assert ended(platform, task)
+
+
+def test_the_secret_of_the_client_that_deletes_hides_nothing_of_the_other(
+    platform: Platform, parts: Any, deletes_secret: Path
+) -> None:
+    name = unknown_name(platform, 7)
+    task_of(platform, parts, name, "remote/seen.h5")
+    record, _ = delete_in_flight(platform, parts, "remote/unseen")
+    deletes_secret.write_text("wrong")
+    found = look(parts.ending)
+    [problem] = found.problems
+    assert problem.startswith(f"{DELETES}: ")
+    assert parts.globus.deletes.client_id in problem
+    assert {piece.name for piece in found.pieces} == {name, record.name}
+    assert not piece_of(found, record.name).asked
+
+
 @pytest.mark.parametrize(
     ("match", "silent", "other"),
-    [("* /superfacility/compute/*", "nersc", "globus"), ("GET */task_list", "globus", "nersc")],
+    [("* /superfacility/compute/*", ["nersc"], "globus"), ("GET */task_list", [TRANSFERS, DELETES], "nersc")],
 )
 def test_a_service_that_does_not_answer_is_named_and_the_others_are_shown(
-    platform: Platform, parts: Any, match: str, silent: str, other: str
+    platform: Platform, parts: Any, match: str, silent: list[str], other: str
 ) -> None:
     names = {"nersc": unknown_name(platform, 4), "globus": unknown_name(platform, 5)}
     job_of(platform, parts, names["nersc"])
-    task_of(platform, parts, names["globus"], f"remote/{silent}-is-silent.h5")
+    task_of(platform, parts, names["globus"], f"remote/{silent[0]}-is-silent.h5")
     record = in_flight(
-        platform, WorkKey("bl832/nersc/raw", f"remote/{silent}", "", "1"), "nersc" if silent == "nersc" else None, "7"
+        platform, WorkKey("bl832/nersc/raw", f"remote/{silent[0]}", "", "1"), None if other == "nersc" else "nersc", "7"
     )
     platform.twin.control.injector.add(Fault(match=match, status=503, times=100))
     found = look(parts.ending)
     platform.twin.control.injector.clear()
-    assert [problem.partition(":")[0] for problem in found.problems] == [silent]
+    assert [problem.partition(":")[0] for problem in found.problems] == silent
     assert {piece.name for piece in found.pieces} == {names[other], record.name}
     unasked = piece_of(found, record.name)
     assert (unasked.asked, unasked.is_lost) == (False, False)

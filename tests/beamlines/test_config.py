@@ -164,6 +164,18 @@ def test_production_names_its_secrets_and_holds_none() -> None:
     assert (globus.auth_url, globus.transfer_url) == (None, None)
 
 
+def test_production_may_delete_by_rule_once_the_client_for_that_is_named() -> None:
+    enforced = (CONFIG / "production.yaml").read_text().replace("alcf: {enforce: false}", "alcf: {enforce: true}")
+    with pytest.raises(ConfigurationError, match=r"give 'globus\.deletes'"):
+        parse_deployment(enforced, source="production.yaml", environment=ENVIRONMENT)
+    named = re.sub(r"^  # (deletes:|  client_)", r"  \1", enforced, flags=re.MULTILINE)
+    environment = {**ENVIRONMENT, "GLOBUS_DELETES_CLIENT_ID": "00000000-0000-0000-0000-000000000001"}
+    parsed = parse_deployment(named, source="production.yaml", environment=environment)
+    assert parsed.globus.deletes is not None
+    assert parsed.globus.deletes.client_secret.env == "GLOBUS_DELETES_CLIENT_SECRET"
+    assert parsed.apply_to(beamline()).retention.places["alcf"].enforce
+
+
 def test_a_variable_cannot_change_what_a_file_says() -> None:
     text = (CONFIG / "twin.yaml").read_text()
     environment = {**ENVIRONMENT, "ALS_UI_URL": "http://x\nmounts: {}\n# ${NOT_FILLED_AGAIN}"}

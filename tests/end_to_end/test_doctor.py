@@ -22,7 +22,7 @@ def test_a_platform_in_order_is_told_so_and_a_fault_by_the_exit_code(
     fine = als("doctor")
     assert fine.exit_code == 0, fine.output
     assert "0 faults" in fine.stdout
-    for where in ("platform", "spot832", "data832", "nersc", "pscratch", "alcf"):
+    for where in ("platform", "globus", "globus (deletes)", "spot832", "data832", "nersc", "pscratch", "alcf"):
         assert f"✓ {where}" in fine.stdout
     collection = json.loads(httpx.get(f"{stack.twin_url}/control/conditions").text)
     assert collection["down"] == []

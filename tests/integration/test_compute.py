@@ -27,7 +27,7 @@ from resources.facilities import Output
 from resources.facilities.service import Health
 from resources.facilities.slurm import quote
 from resources.remote import TERMINAL, JobState, RemoteStatus
-from resources.settings import Settings, globus_of
+from resources.settings import Settings, identities_of
 from resources.work import Record
 from tests.integration.compute_bench import Bench, make_client
 from tests.integration.conftest import took
@@ -68,7 +68,7 @@ def module_bench(
         with real_endpoint(endpoint_program, identifier, login, lambda: endpoints.is_online(identifier)) as endpoint:
             took["starting globus-compute-endpoint"] = time.monotonic() - began
             database = Database(f"sqlite:///{state}/ledger.sqlite")
-            globus = globus_of(Settings(world.deployment, world.beamline))
+            globus = identities_of(Settings(world.deployment, world.beamline)).transfers
             facility = make_client(twin, database, globus, "run-1")
             yield Bench(twin, endpoint, globus, database, facility)
             facility.close()

@@ -47,7 +47,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def desk(twin: Twin, ledger: Ledger) -> Iterator[Desk]:
     desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
     yield desk
-    desk.globus.close()
+    desk.identities.close()
 
 
 # -- databases ---------------------------------------------------------------------------------------------------

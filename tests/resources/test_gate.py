@@ -27,6 +27,7 @@ from resources.facilities.superfacility import Superfacility
 from resources.gate import Beside, Gate, Watch
 from resources.globus import Globus, NotFoundError
 from resources.globus_session import Login
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote
@@ -270,7 +271,7 @@ class House:
         key = WorkKey(door, scan.key, "", "x")
         if door in OFF_SITE:
             source, there = (self.beamline.places[name].at(Store.RAW, scan.path) for name in ("data832", door))
-            transfer = Transfer(self.globus, remote, ledger, gate, self.clock, QUICK)
+            transfer = Transfer(Identities(self.globus, self.globus), remote, ledger, gate, self.clock, QUICK)
             transfer.begin(CopyRequest(scan, (Item(source, there),), "x"), key)
             return
         slurm = self.beamline.facilities["nersc"].resources

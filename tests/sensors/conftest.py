@@ -42,7 +42,7 @@ def desk(twin: Twin, tmp_path: Path) -> Iterator[Desk]:
     ledger = Ledger(Database(f"sqlite:///{tmp_path}/ledger.sqlite"))
     desk = Desk(twin.world.beamline, twin.world.deployment.globus, lambda: twin.world.client_secret, ledger)
     yield desk
-    desk.globus.close()
+    desk.identities.close()
     ledger.database.close()
 
 
@@ -74,7 +74,7 @@ def resources(desk: Desk, clock: SleptClock) -> dict[str, dg.ResourceDefinition]
         "transfer": desk.transfer,
         "clock": clock,
         "database": desk.ledger.database,
-        "globus": desk.globus,
+        "globus": desk.identities,
     }
     return {name: dg.ResourceDefinition.hardcoded_resource(value) for name, value in replaced.items()}
 

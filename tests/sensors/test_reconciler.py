@@ -21,11 +21,12 @@ from dagster._core.test_utils import create_run_for_test, create_test_daemon_wor
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 
+from resources.globus import Globus
 from resources.owner import SILENT_AFTER, Owner
 from resources.settings import PROJECT
 from resources.testing import Desk, SleptClock
 from resources.waiting import APPEARS_WITHIN
-from resources.work import Claimed, Record, WorkKey, WorkState
+from resources.work import CLIENT, Claimed, Record, WorkKey, WorkState
 from resources.workers import Workers, recorded
 from sensors.reconciler import (
     RESUBMITTED_TAG,
@@ -38,6 +39,7 @@ from sensors.reconciler import (
 )
 from sensors.testing import Daemon
 from tests.sensors.conftest import IN_MEMORY
+from twin.server import Twin
 from twin.testing import eventually
 
 SENSOR = "bl832_reconciler"
@@ -159,12 +161,14 @@ class Watch:
         events = [entry.dagster_event for entry in self.instance.all_logs(run_id) if entry.dagster_event]
         return str(events[-1].message)
 
-    def work(self, run_id: str, owner: Owner = GONE, handle: str | None = None) -> Record:
+    def work(self, run_id: str, owner: Owner = GONE, handle: str | None = None, client: Globus | None = None) -> Record:
         """A piece of remote work of a run, in flight."""
         ledger, now = self.desk.ledger, self.clock.now()
         claim = ledger.claim(WorkKey("bl832/nersc/raw", run_id, "", ""), replace(owner, run_id=run_id), now)
         assert isinstance(claim, Claimed)
-        record = ledger.store_intent(claim.record, {"submission_id": self.desk.globus.new_submission_id()}, now)
+        client = client or self.desk.globus
+        intent = {"submission_id": client.new_submission_id(), CLIENT: client.client_id}
+        record = ledger.store_intent(claim.record, intent, now)
         return record if handle is None else ledger.store_handle(record, handle, now)
 
 
@@ -241,6 +245,24 @@ def test_a_terminated_run_whose_worker_is_dead_is_canceled_with_its_remote_work(
     ended = watch.desk.ledger.get(record.key, 1)
     assert ended.state is WorkState.CANCELED
     assert ended.evidence == {"handle": None, "detail": "canceled by a person, after its worker had died"}
+
+
+def test_the_delete_of_a_terminated_run_is_canceled_as_the_client_that_asked_for_it(watch: Watch, twin: Twin) -> None:
+    run, client = watch.run(STATUS.CANCELING, GONE), watch.desk.identities.deletes
+    twin.control.board.change({"start_delay_s": 600})
+    record = watch.work(run, client=client)
+    task = client.submit_delete(
+        watch.desk.beamline.places["data832"].collection,
+        "/data/raw/a.h5",
+        recursive=False,
+        label=record.name,
+        submission_id=client.new_submission_id(),
+        deadline=datetime.now(UTC) + timedelta(hours=1),
+    )
+    watch.clock.sleep(APPEARS_WITHIN.total_seconds() + 1)
+    watch.tick()
+    assert watch.desk.ledger.get(record.key, 1).state is WorkState.CANCELED
+    assert client.task(task)["fatal_error"]["code"] == "CANCELED"
 
 
 @pytest.mark.parametrize("status", [STATUS.CANCELING, STATUS.CANCELED])

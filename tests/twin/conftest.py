@@ -36,6 +36,13 @@ def globus(module_twin: Twin) -> Iterator[GlobusUser]:
 
 
 @pytest.fixture
+def deleting(globus: GlobusUser) -> Iterator[GlobusUser]:
+    """The client that deletes, at the same twin."""
+    with transfer_client(globus.twin, client=globus.twin.world.deployment.globus.deletes) as client:
+        yield GlobusUser(globus.twin, client)
+
+
+@pytest.fixture
 def clock() -> SettableClock:
     return SettableClock()
 

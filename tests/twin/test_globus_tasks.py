@@ -309,30 +309,30 @@ def test_a_label_that_the_service_would_refuse_is_refused(globus: GlobusUser) ->
             globus.submit("any.h5", label=label)
 
 
-def test_a_delete_removes_folders_and_ignores_what_is_missing(globus: GlobusUser) -> None:
-    globus.source("gone/deep/a.h5", b"x")
-    data = globus_sdk.DeleteData(globus.spot, recursive=True, ignore_missing=True)
+def test_a_delete_removes_folders_and_ignores_what_is_missing(deleting: GlobusUser) -> None:
+    deleting.source("gone/deep/a.h5", b"x")
+    data = globus_sdk.DeleteData(deleting.spot, recursive=True, ignore_missing=True)
     data.add_item("/raw/gone/")
     data.add_item("/raw/never was")
-    task = globus.ended(str(globus.client.submit_delete(data)["task_id"]))
+    task = deleting.ended(str(deleting.client.submit_delete(data)["task_id"]))
     assert (task["status"], task["type"], task["subtasks_succeeded"]) == ("SUCCEEDED", "DELETE", 2)
-    assert not (globus.spot_dir / "raw/gone").exists()
+    assert not (deleting.spot_dir / "raw/gone").exists()
 
 
-def test_a_delete_of_what_is_missing_stays_active(globus: GlobusUser) -> None:
-    data = globus_sdk.DeleteData(globus.spot)
+def test_a_delete_of_what_is_missing_stays_active(deleting: GlobusUser) -> None:
+    data = globus_sdk.DeleteData(deleting.spot)
     data.add_item("/raw/never was")
-    task = globus.faulty(str(globus.client.submit_delete(data)["task_id"]))
+    task = deleting.faulty(str(deleting.client.submit_delete(data)["task_id"]))
     assert (task["status"], task["nice_status"]) == ("ACTIVE", "FILE_NOT_FOUND")
 
 
-def test_a_delete_takes_a_link_and_leaves_what_it_points_to(globus: GlobusUser) -> None:
-    target = globus.source("kept/a.h5", b"x")
-    link = globus.spot_dir / "raw/link"
+def test_a_delete_takes_a_link_and_leaves_what_it_points_to(deleting: GlobusUser) -> None:
+    target = deleting.source("kept/a.h5", b"x")
+    link = deleting.spot_dir / "raw/link"
     link.symlink_to(target.parent)
-    data = globus_sdk.DeleteData(globus.spot, recursive=True)
+    data = globus_sdk.DeleteData(deleting.spot, recursive=True)
     data.add_item("/raw/link")
-    globus.ended(str(globus.client.submit_delete(data)["task_id"]))
+    deleting.ended(str(deleting.client.submit_delete(data)["task_id"]))
     assert (link.is_symlink(), target.exists()) == (False, True)
 
 

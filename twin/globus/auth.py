@@ -1,4 +1,4 @@
-"""Globus Auth: tokens for a confidential client, and who it is.
+"""Globus Auth: tokens for confidential clients, and who each of them is.
 
 Belongs here: the client credentials grant, what a token allows, and when it ends.
 Does not: which collection asks for which consent (globus.storage).
@@ -9,7 +9,7 @@ import binascii
 import re
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,23 +50,22 @@ class InvalidScopeError(ValueError):
 
 
 class TokenIssuer:
-    """Issues tokens to one client and knows them again. Safe to use from any thread."""
+    """Issues tokens to its clients and knows them again. Safe to use from any thread."""
 
-    def __init__(self, client_id: str, client_secret: str, clock: Clock) -> None:
-        self.client_id = client_id
-        self._client_secret = client_secret
+    def __init__(self, clients: Mapping[str, str], clock: Clock) -> None:
+        """``clients`` are secrets, by client id."""
+        self._clients = dict(clients)
         self._clock = clock
         self._lock = threading.Lock()
         self._tokens: dict[str, Token] = {}
         self.lifetime = TOKEN_LIFETIME
 
     def knows(self, client_id: str, client_secret: str) -> bool:
-        return client_id == self.client_id and secrets.compare_digest(
-            client_secret.encode(), self._client_secret.encode()
-        )
+        known = self._clients.get(client_id)
+        return known is not None and secrets.compare_digest(client_secret.encode(), known.encode())
 
-    def issue(self, scopes: str) -> dict[str, str]:
-        """New tokens, one a service, by the scopes of each. Raises InvalidScopeError."""
+    def issue(self, client_id: str, scopes: str) -> dict[str, str]:
+        """New tokens of a client, one a service, by the scopes of each. Raises InvalidScopeError."""
         wanted, consents = _read(scopes)
         by_service: dict[str, list[str]] = {}
         for scope in wanted:
@@ -76,7 +75,7 @@ class TokenIssuer:
             value = secrets.token_urlsafe(32)
             services = frozenset({service})
             with self._lock:
-                self._tokens[value] = Token(self.client_id, consents, self._clock() + self.lifetime, services)
+                self._tokens[value] = Token(client_id, consents, self._clock() + self.lifetime, services)
             made[" ".join(opened)] = value
         return made
 
@@ -99,12 +98,13 @@ def create_app(issuer: TokenIssuer) -> Starlette:
 
     async def token(request: Request) -> Response:
         form = {key: value for key, value in (await request.form()).items() if isinstance(value, str)}
-        if not issuer.knows(*_credentials(request, form)):
+        client_id, client_secret = _credentials(request, form)
+        if not issuer.knows(client_id, client_secret):
             return JSONResponse({"error": "invalid_client"}, 401)
         if form.get("grant_type") != "client_credentials":
             return JSONResponse({"error": "unsupported_grant_type"}, 400)
         try:
-            tokens = issuer.issue(form.get("scope", ""))
+            tokens = issuer.issue(client_id, form.get("scope", ""))
         except InvalidScopeError as error:
             return JSONResponse({"error": "invalid_scope", "error_description": str(error)}, 400)
         lifetime_s = int(issuer.lifetime.total_seconds())

@@ -68,6 +68,8 @@ class Conditions(BaseModel):
     umask: str = Field(default="0002", pattern=r"^0[0-7]{3}$")
     """With which the collections' servers write; folders inherit their group."""
     denied: tuple[Denied, ...] = ()
+    others_may_delete: frozenset[str] = frozenset()
+    """Collections where every client may delete, also beside one that is there for that alone."""
     down: frozenset[str] = frozenset()
     """Collections that do not answer."""
 

@@ -3,15 +3,18 @@
 Belongs here: which task is worked on when, and how it ends. Does not: HTTP (transfer), or the work (copying, deleting).
 
 Rules as docs.globus.org/api/transfer/task_behavior states them: three transfers and three deletes of a user are worked
-on at a time; a task that backs off from a fault makes way for the next one; a task ends at its deadline.
+on at a time, and a user has 100 tasks at most that have not ended; a task that backs off from a fault makes way for the
+next one; a task ends at its deadline.
 """
 
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 
 from twin.globus.conditions import ConditionsBoard
 from twin.globus.copying import Copier, FatalError
@@ -48,17 +51,19 @@ class _Queued:
 
 @dataclass
 class Engine:
-    """Tasks of the twin's one client. Safe to use from any thread."""
+    """Tasks of the twin's clients, each of which has limits of its own. Safe to use from any thread."""
 
     storage: Storage
     board: ConditionsBoard
     clock: Callable[[], datetime]
     journal: Journal
+    clients: Collection[str]
     monotonic: Callable[[], float] = time.monotonic
     _tasks: dict[str, Task] = field(default_factory=dict)
     _submissions: dict[str, Task | None] = field(default_factory=dict)
     """Every id that was issued, with its task once there is one."""
-    _queues: dict[Kind, list[_Queued]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+    _queues: dict[tuple[str, Kind], list[_Queued]] = field(default_factory=lambda: defaultdict(list))
+    """By owner and kind."""
     _at_work: set[str] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _closing: bool = False
@@ -72,11 +77,12 @@ class Engine:
                 self._tasks[task.id] = task
                 if task.status == "ACTIVE":
                     self._enqueue(task)
-        for kind in Kind:
-            for number in range(WORKED_ON_AT_ONCE):
-                worker = threading.Thread(target=self._work, args=(kind,), name=f"globus-{kind.lower()}-{number}")
-                worker.start()
-                self._workers.append(worker)
+            owners = {*self.clients, *(task.owner for task in self._tasks.values())}
+        for owner, kind, number in product(owners, Kind, range(WORKED_ON_AT_ONCE)):
+            name = f"globus-{owner}-{kind.lower()}-{number}"
+            worker = threading.Thread(target=self._work, args=(owner, kind), name=name)
+            worker.start()
+            self._workers.append(worker)
 
     def close(self) -> None:
         """Stop working, as if the service went down: nothing is written afterwards."""
@@ -107,7 +113,7 @@ class Engine:
             known = self._submissions[document.submission_id]
             if known is not None:
                 return known, True
-            self._must_take(document)
+            self._must_take(owner, document)
             task = Task(document, owner, self.clock())
             self.journal.accepted(task)
             self._tasks[task.id] = task
@@ -141,11 +147,11 @@ class Engine:
 
     def _enqueue(self, task: Task) -> None:
         task.on_end = self.journal.ended
-        self._queues[task.kind].append(_Queued(task, self.monotonic() + self.board.now.start_delay_s))
+        self._queues[task.owner, task.kind].append(_Queued(task, self.monotonic() + self.board.now.start_delay_s))
         self._changed.notify_all()
 
-    def _must_take(self, document: TransferDocument | DeleteDocument) -> None:
-        active = [task for task in self._tasks.values() if task.status == "ACTIVE"]
+    def _must_take(self, owner: str, document: TransferDocument | DeleteDocument) -> None:
+        active = [task for task in self._tasks.values() if task.owner == owner and task.status == "ACTIVE"]
         self._expire(active)
         active = [task for task in active if task.status == "ACTIVE"]
         if len(active) >= PENDING_AT_MOST:
@@ -158,9 +164,9 @@ class Engine:
         for task in tasks:
             task.expire_if_due(now)
 
-    def _work(self, kind: Kind) -> None:
+    def _work(self, owner: str, kind: Kind) -> None:
         copier, deleter = (part(self.storage, self.board, self.clock) for part in (Copier, Deleter))
-        while (task := self._next(kind)) is not None:
+        while (task := self._next(owner, kind)) is not None:
             try:
                 (copier.run if kind is Kind.TRANSFER else deleter.run)(task)
                 if all(work.done for work in task.work or ()):
@@ -170,20 +176,22 @@ class Engine:
             except FatalError as error:
                 task.end("FAILED", self.clock(), fatal=(error.code, str(error)))
             finally:
-                self._let_go(kind, task)
+                self._let_go(task)
 
-    def _let_go(self, kind: Kind, task: Task) -> None:
+    def _let_go(self, task: Task) -> None:
         with self._changed:
             self._at_work.discard(task.id)
             if task.status == "ACTIVE":
-                self._queues[kind].append(_Queued(task, self.monotonic() + self.board.now.retry_delay_s))
+                self._queues[task.owner, task.kind].append(
+                    _Queued(task, self.monotonic() + self.board.now.retry_delay_s)
+                )
             self._changed.notify_all()
 
-    def _next(self, kind: Kind) -> Task | None:
+    def _next(self, owner: str, kind: Kind) -> Task | None:
         """The next task to work on; None when the engine closes."""
         with self._changed:
             while not self._closing:
-                queue = self._queues[kind]
+                queue = self._queues[owner, kind]
                 self._expire([queued.task for queued in queue])
                 queue[:] = [queued for queued in queue if queued.task.status == "ACTIVE"]
                 ready = next((queued for queued in queue if queued.not_before <= self.monotonic()), None)

@@ -50,9 +50,12 @@ class Call:
 Handler = Callable[[Call], Response]
 
 
-def create_app(engine: Engine, issuer: TokenIssuer) -> Starlette:
-    """Transfer for the clients of ``issuer``; the engine is started and closed by whoever made it."""
-    service = Service(engine, issuer, Operations(engine.storage))
+def create_app(engine: Engine, issuer: TokenIssuer, deletes: str | None = None) -> Starlette:
+    """Transfer for the clients of ``issuer``; the engine is started and closed by whoever made it.
+
+    ``deletes`` is the one client that may delete; None: all may.
+    """
+    service = Service(engine, issuer, Operations(engine.storage), deletes)
     task, operation = "/v0.10/task/{task}", "/v0.10/operation/endpoint/{collection}"
     table: list[tuple[str, str, Handler]] = [
         ("GET", "/v0.10/submission_id", service.submission_id),
@@ -93,6 +96,7 @@ class Service:
     engine: Engine
     issuer: TokenIssuer
     operations: Operations
+    deletes: str | None
 
     def submission_id(self, _: Call) -> Response:
         return JSONResponse({"DATA_TYPE": "submission_id", "value": self.engine.issue_submission_id()})
@@ -109,6 +113,10 @@ class Service:
         if not document.DATA:
             raise ServiceError(400, "ClientError.BadRequest.NoDeleteItems", "A delete requires at least one item")
         self._must_consent(call, document.endpoint)
+        others_may = document.endpoint in self.engine.board.now.others_may_delete
+        if self.deletes not in (None, call.token.identity) and not others_may:
+            message = f"You do not have permission to delete on collection '{document.endpoint}'"
+            raise ServiceError(403, "PermissionDenied", message)
         return self._submit(call, document)
 
     def _submit(self, call: Call, document: TransferDocument | DeleteDocument) -> Response:
@@ -149,7 +157,7 @@ class Service:
         query = call.request.query_params
         limit, offset = number(query, "limit", 10, 0, TASKS_AT_MOST), number(query, "offset", 0, 0, None)
         now = self.engine.clock()
-        documents = [task.task_document(now) for task in self.engine.tasks()]
+        documents = [task.task_document(now) for task in self.engine.tasks() if task.owner == call.token.identity]
         found = queried(documents, query, TASK_FIELDS, default_order="request_time DESC")
         return JSONResponse(_page("task_list", found, limit, offset))
 
@@ -192,8 +200,9 @@ class Service:
         return result(call.request, "result", "FileRenamed", "File or directory renamed successfully")
 
     def _find(self, call: Call) -> Task:
+        # A task is visible to the identity that has submitted it (docs.globus.org/api/transfer/task, 1.1).
         task = self.engine.find(call.argument("task"))
-        if task is None:
+        if task is None or task.owner != call.token.identity:
             raise ServiceError(404, "TaskNotFound", f"No such task '{call.argument('task')}'")
         return task
 

@@ -16,7 +16,7 @@ from beamlines.config import Beamline
 from beamlines.flight import TestFile
 from beamlines.places import Location, Place, Store
 from resources.clock import Clock
-from resources.errors import CopyNotIntactError, PlatformError
+from resources.errors import CopyNotIntactError, PlatformError, ServiceUnavailableError
 from resources.proof import hash_file, make_folders
 from resources.remote import Pulse
 from resources.transfer import CopyRequest, Item, NotFoundError, PendingCopy, PendingDelete, Transfer
@@ -25,6 +25,8 @@ from resources.work import WorkKey
 AT_MOST = timedelta(minutes=15)
 """For each copy: in this time a person would have looked; a scan is given hours."""
 FOLDER = "transfer_tests"
+BRIEFLY = timedelta(minutes=2)
+"""For a delete that should be refused: Globus refuses at once, or a collection never does it."""
 _CONTENT = b"A probe: it is written, read back and deleted.\n"
 
 
@@ -41,12 +43,13 @@ class Probe:
     """What has worked so far, in words."""
     written: bool = False
     faults: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
         """What was wrong; where nothing was, that all of it works."""
         fine = Finding(self.place.name, str(self.store), Verdict.FINE, ", ".join(self.done))
-        return self.faults or [fine]
+        return [*(self.faults or [fine]), *self.warnings]
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ class PlaceLook:
         for probe in probes:
             self._look_at_modes(probe)
         self._read(home, probes)
+        if self.transfer.identities.are_two:
+            self._try_to_delete_as_who_transfers(probes)
         self._delete(probes)
         for probe in probes:
             yield from probe.findings
@@ -172,24 +177,42 @@ class PlaceLook:
                 )
             )
 
+    def _try_to_delete_as_who_transfers(self, probes: Sequence[Probe]) -> None:
+        """It must not be able to: else a stolen secret of the client that transfers is enough to delete."""
+        transfer = self.transfer.within(BRIEFLY).as_who_transfers()
+        sound = [probe for probe in probes if not probe.faults]
+        for probe, error in self._deletions(transfer, "must not delete", sound):
+            if error is None:
+                probe.warnings.append(_can_delete(probe, transfer.identities.deletes.client_id))
+            elif not isinstance(error, ServiceUnavailableError):
+                probe.done.append("not deletable by the client that transfers")
+
     def _delete(self, probes: Sequence[Probe]) -> None:
+        left = [probe for probe in probes if probe.written and self._may_be_there(probe)]
+        for probe, error in self._deletions(self.transfer, "delete", left):
+            if error is None:
+                probe.done.append("deleted")
+            else:
+                self._wrong(probe, "delete", error, [probe.place])
+
+    def _deletions(
+        self, transfer: Transfer, what: str, probes: Sequence[Probe]
+    ) -> Iterator[tuple[Probe, PlatformError | None]]:
+        """Delete these, all at once; yield each with why that was not possible, or None."""
         pending: list[tuple[Probe, PendingDelete]] = []
         for probe in probes:
-            if probe.written and self._may_be_there(probe):
-                key = self._key(probe, "delete")
-                try:
-                    begun = self.transfer.begin_delete(probe.there, probe.there.at(probe.place), key, recursive=False)
-                except PlatformError as error:
-                    self._wrong(probe, "delete", error, [probe.place])
-                else:
-                    pending.append((probe, begun))
+            try:
+                at, key = probe.there.at(probe.place), self._key(probe, what)
+                pending.append((probe, transfer.begin_delete(probe.there, at, key, recursive=False)))
+            except PlatformError as error:
+                yield probe, error
         for probe, begun in pending:
             try:
-                self.transfer.finish_delete(begun, self.pulse)
+                transfer.finish_delete(begun, self.pulse)
             except PlatformError as error:
-                self._wrong(probe, "delete", error, [probe.place])
+                yield probe, error
             else:
-                probe.done.append("deleted")
+                yield probe, None
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -250,6 +273,17 @@ class PlaceLook:
 
     def _wrong(self, probe: Probe, what: str, error: PlatformError, places: Sequence[Place]) -> None:
         probe.faults.append(fault_between(f"{probe.store}, {what}", error, places, self.transfer))
+
+
+def _can_delete(probe: Probe, client_id: str) -> Finding:
+    return Finding(
+        probe.place.name,
+        f"{probe.store}, rights",
+        Verdict.WARNING,
+        f"client {client_id}, which transfers, can delete here too: whoever has its secret could",
+        probe.place.run_by,
+        "take that right away from it (docs/production.md), and leave it to the client that deletes",
+    )
 
 
 def _sha256() -> str:

@@ -13,6 +13,7 @@ from resources.chain import What
 from tests.als_assets.retention.carrying import CANDIDATE, KEEPER, Room, make_room
 from tests.resources.facilities.shelf import here
 from twin.faults import Fault
+from twin.globus.task import Kind
 from twin.testing import eventually
 from twin.traps import Moment, Release, Trap
 
@@ -158,6 +159,34 @@ def test_a_keeper_that_was_damaged_since_blocks_what_was_begun(room: Room, key: 
     assert not room.carry_out(key)
     assert KEEPER in room.said[0]
     assert room.is_intact(CANDIDATE, key)
+
+
+@pytest.mark.parametrize("secret", ["wrong", ""])
+def test_without_the_secret_of_the_client_that_deletes_nothing_goes_and_afterwards_it_does(
+    room: Room, key: str, secret: str
+) -> None:
+    client = room.settings.deployment.globus.deletes
+    assert client is not None
+    file = Path(str(client.client_secret.file))
+    before = file.read_text()
+    file.write_text(secret)
+    try:
+        assert not room.carry_out(key)
+    finally:
+        file.write_text(before)
+    assert client.client_id in room.said[0]
+    assert room.is_intact(CANDIDATE, key)
+    assert room.deletes(key) == []
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
+
+
+def test_every_delete_is_asked_for_by_the_client_that_deletes(room: Room, key: str) -> None:
+    assert room.carry_out(key), room.said
+    deleted = [task for task in room.twin.engine.tasks() if task.kind is Kind.DELETE]
+    client = room.settings.deployment.globus.deletes
+    assert client is not None
+    assert {task.owner for task in deleted} == {client.client_id}
 
 
 @pytest.mark.parametrize("moment", ["in the submit, not executed", "in the submit, executed", "when the copy is gone"])

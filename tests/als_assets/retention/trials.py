@@ -25,6 +25,7 @@ from beamlines.standing import SeenFile
 from resources.chain import What
 from resources.database import IN_MEMORY, Database
 from resources.holds import Holds
+from resources.identities import Identities
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Patience, Remote
@@ -153,7 +154,7 @@ class Trials:
         clock = self.world
         remote = Remote(self.ledger, owner, clock)
         transfer = Transfer(
-            self.globus,  # type: ignore[arg-type]
+            Identities(self.globus, self.globus),  # type: ignore[arg-type]
             remote,
             self.ledger,
             make_gate(self.database, clock),

@@ -138,6 +138,7 @@ class WorldsGlobus:
 
     world: World
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    client_id: str = "of this world"
     refuses: int = 0
     """So many submits are lost with their answers, or never arrive, in turn."""
 

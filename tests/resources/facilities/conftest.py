@@ -20,7 +20,7 @@ from resources.globus import Globus
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote, RemoteStatus
-from resources.settings import Settings, globus_of
+from resources.settings import Settings, identities_of
 from resources.testing import HastyClock, make_gate
 from resources.work import Record, WorkKey
 from tomography.phantom import Phantom, write_phantom
@@ -129,7 +129,7 @@ def make_bench(twin: Twin, name: str, ledger_url: str, phantom: bytes, where: st
     remote = Remote(ledger, Owner.this_process("run-1"), clock)
     gate = make_gate(database, clock)
     world = twin.world
-    globus = globus_of(Settings(world.deployment, world.beamline))
+    globus = identities_of(Settings(world.deployment, world.beamline)).transfers
     facility = make_facility(where, world.beamline, world.deployment, remote, gate, clock, globus)
     return Bench(twin, name, ledger, globus, facility, phantom)
 

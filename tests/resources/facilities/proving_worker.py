@@ -13,14 +13,14 @@ from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote
 from resources.rereading import Asked
-from resources.settings import chosen_deployment, globus_of, load_settings
+from resources.settings import chosen_deployment, identities_of, load_settings
 from resources.testing import make_gate
 
 settings = load_settings(chosen_deployment(os.environ), os.environ)
 clock = SystemClock()
 database = Database(sys.argv[1])
 remote = Remote(Ledger(database), Owner.this_process("run-0"), clock)
-gate, globus = make_gate(database, clock), globus_of(settings)
+gate, globus = make_gate(database, clock), identities_of(settings).transfers
 facility = make_facility("nersc", settings.beamline, settings.deployment, remote, gate, clock, globus)
 asked = Asked(Copy(settings.beamline.places["nersc"], Artifact.RAW), PartitionKey(ScanId(sys.argv[2])))
 job = ChecksumJob.at(settings.beamline, "nersc", "pass 1", [asked])

@@ -11,7 +11,7 @@ from resources.errors import ServiceRefusedError, ServiceUnavailableError
 from resources.facilities import FileTooLargeError
 from resources.facilities.globus_files import GlobusFiles
 from resources.globus import NotFoundError
-from resources.settings import Settings, globus_of
+from resources.settings import Settings, identities_of
 from resources.testing import HastyClock
 from twin.faults import Fault
 from twin.server import Twin
@@ -47,7 +47,7 @@ class Shelf:
 def shelf(twin: Twin) -> Iterator[Shelf]:
     twin.control.reset()
     places = twin.world.beamline.places
-    globus = globus_of(Settings(twin.world.deployment, twin.world.beamline))
+    globus = identities_of(Settings(twin.world.deployment, twin.world.beamline)).transfers
     files = GlobusFiles(globus, places["alcf"], places["data832"], HastyClock())
     yield Shelf(twin, files, Path(places["alcf"].posix_root) / "logs" / f"test-{uuid.uuid4().hex}")
     globus.close()

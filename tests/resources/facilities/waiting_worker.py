@@ -11,7 +11,7 @@ from resources.facilities.factory import make_facility
 from resources.ledger import Ledger
 from resources.owner import Owner
 from resources.remote import Remote
-from resources.settings import chosen_deployment, globus_of, load_settings
+from resources.settings import chosen_deployment, identities_of, load_settings
 from resources.testing import make_gate
 from resources.work import WorkKey
 
@@ -19,7 +19,7 @@ settings = load_settings(chosen_deployment(os.environ), os.environ)
 clock = SystemClock()
 database = Database(sys.argv[1])
 remote = Remote(Ledger(database), Owner.this_process("run-0"), clock)
-gate, globus = make_gate(database, clock), globus_of(settings)
+gate, globus = make_gate(database, clock), identities_of(settings).transfers
 facility = make_facility("nersc", settings.beamline, settings.deployment, remote, gate, clock, globus)
 spec = JobSpec(
     "small",
