@@ -66,12 +66,12 @@ class Ages:
             "note": note,
             "at": at,
         }
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.insert(retention_ages).values(row))
 
     def history(self) -> list[Age]:
         """All that was ever set, in order."""
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(retention_ages).order_by(retention_ages.c.id)).mappings()
             return [
                 Age(

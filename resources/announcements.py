@@ -41,7 +41,7 @@ class Announcements:
             at=at,
         )
         row = {"scan": scan.key, "at": at, "author": author, "state": OPEN, "said": ""}
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, announcements, [row])
         return scan
 
@@ -49,7 +49,7 @@ class Announcements:
         """The next ones that nobody has dealt with; after the last one those from the beginning."""
         columns = announcements.c.id, announcements.c.scan, announcements.c.at
         query = sa.select(*columns).where(announcements.c.state == OPEN).order_by(announcements.c.id)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = list(connection.execute(query.where(announcements.c.id > after).limit(limit)))
             if len(rows) < limit:
                 rows += connection.execute(query.where(announcements.c.id <= after).limit(limit - len(rows)))
@@ -66,5 +66,5 @@ class Announcements:
     def _close(self, ids: Sequence[int], state: str, said: str) -> None:
         if ids:
             statement = sa.update(announcements).where(announcements.c.id.in_(ids), announcements.c.state == OPEN)
-            with self._database.engine.begin() as connection:
+            with self._database.writing() as connection:
                 connection.execute(statement.values(state=state, said=said))

@@ -146,7 +146,7 @@ class Certificates:
 
     def head(self) -> Head:
         """How far the log goes, to be asked before the first keeper is read; and to be noted elsewhere."""
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return _head(connection)
 
     def begin(self, deletion: Deletion, *, seen: Head, at: datetime) -> Certificate:
@@ -158,7 +158,7 @@ class Certificates:
         _must_be_kept_by_others(deletion)
         document = canonical(_document(deletion))
         while True:
-            with self._database.engine.connect() as connection:
+            with self._database.reading() as connection:
                 head = _head(connection)  # before looking: what comes after it takes its next number
                 _must_be_free(deletion, _of_scan(connection, deletion.scan), seen)
             fields = {"what": str(What.BEGUN), "of": None, **_subject(deletion), "at": _text(at), "document": document}
@@ -177,7 +177,7 @@ class Certificates:
     def _end(self, certificate: Certificate, what: What, said: Mapping[str, Any], at: datetime) -> Certificate:
         document = canonical(said)
         while True:
-            with self._database.engine.connect() as connection:
+            with self._database.reading() as connection:
                 head = _head(connection)
                 begun = _must_be_open(connection, certificate)
             subject = {name: getattr(begun, name) for name in ("scan", "asset", "partition", "storage_id")}
@@ -189,7 +189,7 @@ class Certificates:
     def _append(self, link: Link) -> Link | None:
         """The entry, or None where another process was first: look again."""
         try:
-            with self._database.engine.begin() as connection:
+            with self._database.writing() as connection:
                 connection.execute(sa.insert(certificates).values(asdict(link)))
         except IntegrityError:
             if self.head().entries < link.sequence:
@@ -207,7 +207,7 @@ class Certificates:
 
     def of(self, partition: str) -> list[Certificate]:
         """Every deletion of a copy of the partition's scan, under whatever label, the oldest first."""
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return _of_scan(connection, _scan(partition))
 
     def deleted_since(self, when: datetime, asset: str | None = None) -> list[Certificate]:
@@ -222,7 +222,7 @@ class Certificates:
         names = ("sequence", "of", "what", "partition", "storage_id", "at")
         query = sa.select(*(certificates.c[name] for name in names)).where(certificates.c.asset == asset)
         found: dict[str, Gone] = {}
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             for sequence, of, what, partition, storage_id, at in connection.execute(
                 query.order_by(certificates.c.sequence)
             ):
@@ -236,7 +236,7 @@ class Certificates:
         chosen = sa.select(certificates.c.sequence).where(*where)
         query = sa.select(begun, end).outerjoin(end, end.c.of == begun.c.sequence).where(begun.c.sequence.in_(chosen))
         width = len(certificates.c)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = [tuple(row) for row in connection.execute(query.order_by(begun.c.sequence))]
         return [_certificate(Link(*row[:width]), None if row[width] is None else Link(*row[width:])) for row in rows]
 
@@ -254,7 +254,7 @@ class Certificates:
         """All after one, a portion at a time: between them nothing is kept open, and what was written does not move."""
         query = sa.select(certificates).order_by(certificates.c.sequence).limit(_ROWS_AT_ONCE)
         while True:
-            with self._database.engine.connect() as connection:
+            with self._database.reading() as connection:
                 links = [Link(*row) for row in connection.execute(query.where(certificates.c.sequence > after))]
             yield from links
             if len(links) < _ROWS_AT_ONCE:

@@ -1,21 +1,24 @@
 """The platform's own small database: its tables, and the connection to them.
 
-Belongs here: every table and index, their creation, times in UTC, the engine for SQLite and PostgreSQL.
+Belongs here: every table and index, their creation, times in UTC, the engine for SQLite and PostgreSQL, and what an
+outage of it is called.
 Does not: what is written there (ledger, standings, holds, certificates), or why there is a database beside
 Dagster's (docs/decisions/0003-the-ledger.md).
 """
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from resources.errors import PlatformError
+from resources.errors import LedgerUnavailableError, PlatformError
 from resources.work import IN_FLIGHT
 
 CREATION_LOCK = 0x832
@@ -268,8 +271,20 @@ class Database:
     @cached_property
     def installation(self) -> str:
         """8 hexadecimal digits of this database alone: what is started elsewhere carries them in its name."""
-        with self.engine.connect() as connection:
+        with self.reading() as connection:
             return str(connection.execute(sa.select(installation.c.id)).scalar_one())
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection to read with. Raises LedgerUnavailableError, there and in whatever is asked through it."""
+        with _named_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction, all of it or nothing. Raises LedgerUnavailableError."""
+        with _named_errors(), self.engine.begin() as connection:
+            yield connection
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -294,6 +309,19 @@ class Database:
         if "engine" in self.__dict__:
             self.engine.dispose()
             del self.__dict__["engine"]
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """A database that does not answer is a service that is down: who waits for remote work goes on waiting."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise LedgerUnavailableError(
+            seen=f"the ledger gave no usable answer: {' '.join(str(error.orig).split())[:400]}",
+            meaning="its database is down, busy or cannot be reached; remote work goes on, and is recorded later",
+            remedy="nothing where it comes back by itself; else look at the database that the deployment's file names",
+        ) from error
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -128,7 +128,7 @@ class Holds:
             {"asset": asset, "partition": partition, "since": at, "author": author, "note": note}
             for partition in partitions
         ]
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, holds, rows)
 
     def hold_scan(self, scan: str, *, author: str, note: str, at: datetime, until: datetime | None = None) -> ScanHold:
@@ -158,7 +158,7 @@ class Holds:
         must_have_note(note, f"hold a {kind}")
         _must_be_to_come(until, at)
         row = {"kind": str(kind), "target": target, "since": at, "until": until, "author": author, "note": note}
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             made = connection.execute(sa.insert(scan_holds).values(row))  # no RETURNING: SQLite has it since 3.35
             return _scan_hold(connection.execute(_by_id(*(made.inserted_primary_key or ()))).mappings().one())
 
@@ -167,7 +167,7 @@ class Holds:
     def release(self, hold: int, *, author: str, note: str, at: datetime) -> Release:
         """Release the hold of a scan or a folder, by its number. Raises NotHeldError."""
         must_have_note(note, "release a hold")
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             row = connection.execute(_by_id(hold)).mappings().one_or_none()
             if row is None or connection.execute(sa.delete(scan_holds).where(scan_holds.c.id == hold)).rowcount != 1:
                 raise _not_held(f"hold {hold} was to be released, and there is none")
@@ -179,7 +179,7 @@ class Holds:
     def release_copies(self, asset: str, partitions: Collection[str], *, author: str, note: str, at: datetime) -> None:
         """Release copies of one asset, all or none. Raises NotHeldError."""
         must_have_note(note, "release copies")
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             for some in batches(sorted({*partitions})):
                 chosen = holds.c.asset == asset, holds.c.partition.in_(some)
                 found = {
@@ -200,26 +200,26 @@ class Holds:
         for hold in self.listed():
             if not hold.is_expired(now):
                 (folders if hold.kind is HoldKind.FOLDER else scans)[hold.target].append(hold)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(holds))
             copies = {(_name(row[0]), row[1]): Hold(*row) for row in rows}
         return HeldNow(copies, dict(scans), dict(folders))
 
     def listed(self) -> list[ScanHold]:
         """The holds of scans and folders that nobody has released, also those that have expired."""
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(scan_holds).order_by(scan_holds.c.id)).mappings()
             return [_scan_hold(row) for row in rows]
 
     def of(self, partition: str) -> list[Hold]:
         """The holds on copies of one partition."""
         query = sa.select(holds).where(holds.c.partition == partition).order_by(holds.c.asset)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return [Hold(**row) for row in connection.execute(query).mappings()]
 
     def count(self) -> int:
         """How many copies are held."""
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(holds)).scalar_one())
 
     def released(self, scan: str) -> list[Release]:
@@ -233,7 +233,7 @@ class Holds:
                 sa.and_(column.kind == HoldKind.FOLDER, column.target.in_([*_folders_of(scan)])),
             )
         )
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query.order_by(column.id)).mappings()
             # SQLite's LIKE takes A for a.
             return [_release(row) for row in rows if row["kind"] != HoldKind.COPY or _scan(row["target"]) == scan]

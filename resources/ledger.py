@@ -5,16 +5,15 @@ Does not: the table (database), what the work is (remote, transfer, facilities),
 Why there is one: docs/decisions/0003-the-ledger.md.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from resources.database import Database, remote_work
-from resources.errors import EpochLostError, LedgerUnavailableError, OtherInputError, OtherSettingsError
+from resources.errors import EpochLostError, OtherInputError, OtherSettingsError
 from resources.owner import Owner
 from resources.work import IN_FLIGHT, AlreadyDone, Claimed, Record, Watching, WorkKey, WorkState
 
@@ -129,7 +128,7 @@ class Ledger:
             )
             .values(state=WorkState.SUPERSEDED, updated=now)
         )
-        with self.database.engine.begin() as connection:
+        with self.database.writing() as connection:
             return connection.execute(statement).rowcount
 
     # -- forgetting ----------------------------------------------------------------------------------------------
@@ -157,11 +156,11 @@ class Ledger:
         old = sa.and_(remote_work.c.state.in_(gone), remote_work.c.updated < before, succeeded_since)
         checks = sa.and_(_IS_CHECK, remote_work.c.updated < checks_before)
         ended = sa.and_(checks, remote_work.c.state.not_in(IN_FLIGHT))
-        with self.database.engine.begin() as connection:
+        with self.database.writing() as connection:
             count = connection.execute(sa.delete(remote_work).where(sa.or_(old, ended))).rowcount
         for record in self._select(checks, remote_work.c.state.in_(IN_FLIGHT)):
             if record.owner.is_dead(seen_from=seen_from, heartbeat=record.heartbeat, now=now):
-                with self.database.engine.begin() as connection:
+                with self.database.writing() as connection:
                     count += connection.execute(sa.delete(remote_work).where(*_is_still(record))).rowcount
         return count
 
@@ -213,7 +212,7 @@ class Ledger:
         limit: int | None = None,
     ) -> list[Record]:
         query = sa.select(remote_work).where(*where).order_by(*order).limit(limit)
-        with _named_errors(), self.database.engine.connect() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [_record(row, self.database.installation) for row in rows]
 
@@ -233,7 +232,7 @@ class Ledger:
             "updated": now,
         }
         try:
-            with _named_errors(), self.database.engine.begin() as connection:
+            with self.database.writing() as connection:
                 connection.execute(sa.insert(remote_work).values(row))
         except IntegrityError:
             return None  # another worker was first: look again
@@ -250,21 +249,8 @@ class Ledger:
 
     def _update(self, record: Record, now: datetime, **values: Any) -> bool:
         statement = sa.update(remote_work).where(*_is_still(record)).values(updated=now, **values)
-        with _named_errors(), self.database.engine.begin() as connection:
+        with self.database.writing() as connection:
             return connection.execute(statement).rowcount == 1
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    """A database that does not answer is a service that is down: who waits for remote work goes on waiting."""
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise LedgerUnavailableError(
-            seen=f"the ledger gave no usable answer: {' '.join(str(error.orig).split())[:400]}",
-            meaning="its database is down, busy or cannot be reached; remote work goes on, and is recorded later",
-            remedy="nothing where it comes back by itself; else look at the database that the deployment's file names",
-        ) from error
 
 
 _IS_CHECK = sa.or_(

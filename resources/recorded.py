@@ -78,25 +78,25 @@ class Recorded:
         """The storage id of the record that is kept of each partition of one asset."""
         table = recorded_copies.c
         query = sa.select(table.partition, table.storage_id).where(table.asset == asset)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return {str(row.partition): int(row.storage_id) for row in connection.execute(query)}
 
     def put(self, copies: Collection[RecordedCopy]) -> None:
         """Keep these records instead of earlier ones of the same copies."""
         rows = [_row(copy) for copy in copies]
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             for asset, some in groupby(sorted(copies, key=lambda copy: copy.asset), lambda copy: copy.asset):
                 _delete(connection, asset, [copy.partition for copy in some])
             insert_new(connection, recorded_copies, rows)
 
     def drop(self, asset: str, partitions: Collection[str]) -> None:
         """Forget records that the event log has no more."""
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             _delete(connection, asset, partitions)
 
     def keep_only(self, assets: Collection[str]) -> None:
         """Forget the records of every other asset: the graph has it no more, and nothing of it can be looked at."""
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(recorded_copies).where(recorded_copies.c.asset.not_in(sorted(assets))))
 
     def mark_gone(self, asset: str, gone: Mapping[str, int], partitions: Collection[str] | None = None) -> None:
@@ -108,7 +108,7 @@ class Recorded:
         query = sa.select(table.scan, table.partition, table.storage_id, table.gone).where(table.asset == asset)
         if partitions is not None:
             query = query.where(table.partition.in_(partitions))
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             wrong = [
                 {"its_scan": row.scan, "its_partition": row.partition, "is_gone": not row.gone}
                 for row in connection.execute(query)
@@ -124,7 +124,7 @@ class Recorded:
         table = recorded_copies.c
         query = sa.select(sa.func.sum(table.bytes), sa.func.sum(table.files))
         query = query.where(table.asset.startswith(f"{place}/", autoescape=True), table.gone.is_(False))
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             size, files = connection.execute(query).one()
         return Sum(int(size or 0), int(files or 0))
 
@@ -132,7 +132,7 @@ class Recorded:
         """The records of each scan, of its own partition and of its labelled ones; a part of all is held at a time."""
         table = recorded_copies.c
         query = sa.select(recorded_copies).order_by(table.scan, table.partition, table.asset)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)
             for _, records in groupby((RecordedCopy(*row) for row in rows), lambda copy: copy.scan):
                 yield list(records)
@@ -141,7 +141,7 @@ class Recorded:
         """The records of all copies at one place, of those newer than the storage id ``after``, in no order."""
         table = recorded_copies.c
         here = table.asset.startswith(f"{place}/", autoescape=True)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             query = sa.select(recorded_copies).where(here, table.storage_id > after)
             for row in connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query):
                 yield RecordedCopy(*row)
@@ -149,7 +149,7 @@ class Recorded:
     def of_scans(self, scans: Collection[str]) -> Iterator[list[RecordedCopy]]:
         """The same of some scans."""
         table = recorded_copies.c
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             for some in batches(sorted(scans)):
                 query = sa.select(recorded_copies).where(table.scan.in_(some))
                 rows = connection.execute(query.order_by(table.scan, table.partition, table.asset))
@@ -172,7 +172,7 @@ class Suspects:
         older = table.storage_id < suspect.storage_id
         weaker = by_listing & (table.storage_id == suspect.storage_id)
         replaced = older if suspect.seen_by is SeenBy.LISTING else older | weaker
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(suspects).where(_same(suspect), replaced))
             insert_new(connection, suspects, [{name: getattr(suspect, name) for name in Suspect.__slots__}])
 
@@ -180,13 +180,13 @@ class Suspects:
         """It is there again, as recorded. What a proof has found stays."""
         table = suspects.c
         mine = (table.storage_id == suspect.storage_id) & (table.seen_by == SeenBy.LISTING)
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(suspects).where(_same(suspect), mine))
 
     def all(self) -> list[Suspect]:
         """Every one that ever was, in order; ``storage_id`` tells whether it still is one."""
         query = sa.select(suspects).order_by(suspects.c.asset, suspects.c.partition)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return [
                 Suspect(row.asset, row.partition, row.storage_id, row.since, row.why, SeenBy(row.seen_by))
                 for row in connection.execute(query)

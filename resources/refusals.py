@@ -52,7 +52,7 @@ class Refusals:
         """Keep the refusals of a pass; those that are news: of another reason or detail than before, or the first."""
         newest = {(refusal.asset, refusal.partition): refusal for refusal in many}
         again = sa.update(retention_refusals).values(last=at, times=retention_refusals.c.times + 1)
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             before = dict(_known(connection, newest))
             news = {copy: refusal for copy, refusal in newest.items() if before.get(copy) != _said(refusal)}
             # Not one upsert of all: psycopg2 sends each of its rows by itself, 12 s for 100,000.
@@ -65,7 +65,7 @@ class Refusals:
 
     def clear(self, copies: Iterable[tuple[str, str]]) -> None:
         """Forget the refusals of copies, by asset and partition, that may be deleted now, or that are gone."""
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             for where in _each(copies):
                 connection.execute(sa.delete(retention_refusals).where(*where))
 
@@ -79,7 +79,7 @@ class Refusals:
 
     def _select(self, where: sa.ColumnElement[bool]) -> list[Refused]:
         order = retention_refusals.c.asset, retention_refusals.c.partition
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(retention_refusals).where(where).order_by(*order))
             return [
                 Refused(Refusal(asset, partition, Reason(reason), detail), first, last, times)

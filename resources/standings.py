@@ -46,7 +46,7 @@ class Standings:
     def of_many(self, keys: Collection[str]) -> dict[str, Standing]:
         """The standings of those scans of which something was recorded."""
         found: dict[str, Standing] = {}
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             for some in batches(sorted(keys)):
                 rows = connection.execute(sa.select(scans).where(scans.c.scan.in_(some))).mappings()
                 found |= {row["scan"]: _standing(row) for row in rows}
@@ -55,13 +55,13 @@ class Standings:
     def restricted(self) -> list[str]:
         """The scans that somebody, or something beside them, has restricted."""
         query = sa.select(scans.c.scan).where(scans.c.restricted.is_not(None)).order_by(scans.c.scan)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
     def history(self, scan: str) -> list[Entry]:
         """What was recorded of a scan, in order."""
         query = sa.select(scan_log).where(scan_log.c.scan == scan).order_by(scan_log.c.id)
-        with self._database.engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query).mappings()
             return [Entry(row["at"], row["what"], row["detail"], row["author"], row["note"]) for row in rows]
 
@@ -73,7 +73,7 @@ class Standings:
         if not rows:
             return
         update = sa.update(scans).where(scans.c.scan == sa.bindparam("key"))
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, scans, [{"scan": row["key"]} for row in rows])
             connection.execute(update.values(size_bytes=sa.bindparam("size"), modified=sa.bindparam("time")), rows)
 
@@ -126,11 +126,11 @@ class Standings:
 
         How their files looked is not taken: whoever finds them here sees that anew. Repeated, it changes nothing.
         """
-        with other._database.engine.connect() as connection:
+        with other._database.reading() as connection:
             rows = connection.execute(sa.select(scans)).mappings().all()
             log = connection.execute(sa.select(scan_log).order_by(scan_log.c.id)).mappings().all()
         kept = ("scan", "proposal", "restricted", "lifted", "withheld_from")
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             here = set(connection.execute(sa.select(scans.c.scan)).scalars())
             new = [row for row in rows if row["scan"] not in here and _is_decided(row)]
             insert_new(connection, scans, [{name: row[name] for name in kept} for row in new])
@@ -148,7 +148,7 @@ class Standings:
         self, scan: str, *where: sa.ColumnElement[bool], log: dict[str, Any] | None = None, **values: Any
     ) -> bool:
         """Change a scan's row, made where it is missing, and log it, together; False where ``where`` did not hold."""
-        with self._database.engine.begin() as connection:
+        with self._database.writing() as connection:
             insert_new(connection, scans, [{"scan": scan}])
             changed = connection.execute(sa.update(scans).where(scans.c.scan == scan, *where).values(**values))
             if changed.rowcount == 1 and log is not None:
@@ -157,7 +157,7 @@ class Standings:
 
     def _write(self, log: dict[str, Any] | None) -> None:
         if log is not None:
-            with self._database.engine.begin() as connection:
+            with self._database.writing() as connection:
                 connection.execute(sa.insert(scan_log).values(log))
 
 

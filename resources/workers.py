@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from resources.clock import Clock
 from resources.database import Database, workers
+from resources.errors import LedgerUnavailableError
 from resources.owner import Owner
 from resources.work import Worker
 
@@ -32,21 +33,21 @@ class Workers:
     def beat(self, owner: Owner, now: datetime) -> None:
         """Record that this process works on its run now."""
         mine = {"owner": owner.to_json(), "heartbeat": now}
-        with self.database.engine.begin() as connection:
+        with self.database.writing() as connection:
             changed = connection.execute(sa.update(workers).where(workers.c.run == owner.run_id).values(mine))
             if changed.rowcount == 0:
                 connection.execute(sa.insert(workers).values(run=owner.run_id, **mine))
 
     def all(self) -> dict[str, Worker]:
         """Everything that is recorded, by run."""
-        with self.database.engine.connect() as connection:
+        with self.database.reading() as connection:
             rows = connection.execute(sa.select(workers)).mappings().all()
         return {row["run"]: Worker(Owner(**row["owner"]), row["heartbeat"]) for row in rows}
 
     def forget(self, runs: Collection[str]) -> None:
         """The workers of runs that have ended."""
         if runs:
-            with self.database.engine.begin() as connection:
+            with self.database.writing() as connection:
                 connection.execute(sa.delete(workers).where(workers.c.run.in_(sorted(runs))))
 
 
@@ -64,7 +65,7 @@ def recorded(database: Database, owner: Owner, clock: Clock, *, every_s: float =
         while not ended.wait(every_s):
             try:
                 known.beat(owner, clock.now())
-            except sa.exc.SQLAlchemyError as error:
+            except (LedgerUnavailableError, sa.exc.SQLAlchemyError) as error:
                 # The database is away: the silence says so itself, and the next beat ends it.
                 _log.warning("the heartbeat of run %s was not recorded: %s", owner.run_id, error)
 

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -53,9 +55,30 @@ def desk(twin: Twin, ledger: Ledger) -> Iterator[Desk]:
 # -- databases ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A private PostgreSQL server on a socket in a folder of its own; its URL without a database."""
+@dataclass(frozen=True)
+class PostgresServer:
+    """A private PostgreSQL server on a socket in a folder of its own."""
+
+    folder: Path
+    programs: Path
+    as_other: Sequence[str]
+
+    @property
+    def url(self) -> str:
+        """Without a database."""
+        return f"postgresql+psycopg2://als@/{{database}}?host={self.folder}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        command = [*self.as_other, str(self.programs / program), "-D", str(self.folder / "data"), *arguments]
+        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "stop", "--mode=immediate")
+
+
+@contextmanager
+def serving_postgres() -> Iterator[PostgresServer]:
+    """A server that runs, and whose folder goes in the end; whoever has it stops it."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("no PostgreSQL server on this machine: apt-get install postgresql")
@@ -65,19 +88,22 @@ def postgres_server() -> Iterator[str]:
     if os.geteuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, "nobody")
         as_other = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_other, str(programs[-1].with_name(program)), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
+    server = PostgresServer(folder, programs[-1].parent, as_other)
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     try:
-        run("initdb", "--username=als", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
-        run("pg_ctl", "start", "--wait", "--log", str(folder / "log"), "--options", options)
-        yield f"postgresql+psycopg2://als@/{{database}}?host={folder}"
-        run("pg_ctl", "stop", "--mode=immediate")
+        server.run("initdb", "--username=als", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8")
+        server.run("pg_ctl", "start", "--wait", "--log", str(folder / "log"), "--options", options)
+        yield server
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a server, without a database."""
+    with serving_postgres() as server:
+        yield server.url
+        server.stop()
 
 
 @pytest.fixture
