@@ -6,13 +6,13 @@ Does not: where copies lie (layout), or what may happen to a scan (policy).
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 SUFFIX = ".h5"
 RESERVED_LABELS = frozenset({"zarr", "tiff", "json", "jsonl", "partial", "h5"})
 """Labels that would make a result's folder read as another result's file (see layout)."""
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-")
+_NEEDS_NO_ESCAPE = re.compile(r"[A-Za-z0-9._/-]*")
 _ESCAPE = re.compile(r"~([0-9A-F]{2})")
 _KEY = re.compile(r"(?:[A-Za-z0-9._/-]|~[0-9A-F]{2})+")
 _LABEL = re.compile(r"[a-z0-9-]{1,32}")
@@ -56,13 +56,12 @@ class ScanId:
     @property
     def name(self) -> str:
         """The file's name without ``.h5``, as people typed it."""
-        return PurePosixPath(self.path).name.removesuffix(SUFFIX)
+        return self.path.rpartition("/")[2].removesuffix(SUFFIX)
 
     @property
     def folder(self) -> str:
         """The path of the folder below ``raw/``; empty for a scan that lies in ``raw/`` itself."""
-        parent = str(PurePosixPath(self.path).parent)
-        return "" if parent == "." else parent
+        return self.path.rpartition("/")[0]
 
     @property
     def key(self) -> str:
@@ -139,6 +138,8 @@ class PartitionKey:
 
 
 def _encode(text: str) -> str:
+    if _NEEDS_NO_ESCAPE.fullmatch(text) and ".." not in text:
+        return text  # nearly every scan: a pass asks for 100,000
     out: list[str] = []
     previous = 0
     for byte in text.encode("utf-8", "surrogateescape"):

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import announcements, imports, register, retention, ticks, waiting
+from benchmarks import announcements, imports, reconciliation, register, retention, ticks, waiting
 
 BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "imports": imports.run,
     "ticks": ticks.run,
     "register": register.run,
     "retention": retention.run,
+    "reconciliation": reconciliation.run,
     "announcements": announcements.run,
     "waiting": waiting.run,
 }

@@ -243,6 +243,9 @@ recorded_copies = sa.Table(
     sa.Column("sha256", sa.String(64)),
     sa.Column("gone", sa.Boolean, nullable=False, default=False),
     sa.Index("recorded_copies_by_asset", "asset", "partition", "storage_id", "gone"),
+    # Kept in the order in which all of it is gone through: beside a table in the order of the log that took four times
+    # as long for 100,000 scans.
+    sqlite_with_rowid=False,
 )
 suspects = sa.Table(
     "suspects",
@@ -253,6 +256,7 @@ suspects = sa.Table(
     sa.Column("since", UtcDateTime, nullable=False),
     sa.Column("why", sa.Text, nullable=False),
     sa.Column("seen_by", sa.String(16), nullable=False),
+    sa.Index("suspects_by_partition", "partition"),
 )
 
 
@@ -334,6 +338,21 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappin
         # Without RETURNING each row is sent by itself: 10 s for 100,000, and 3 s with it.
         insert = postgresql.insert(table).on_conflict_do_nothing()
         connection.execute(insert.returning(sa.literal_column("1")), rows)
+
+
+def insert_or_replace(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, no two of one key, instead of those that have their keys."""
+    if not rows:
+        return
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    others = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keys}
+    replacing = insert.on_conflict_do_update(index_elements=keys, set_=others)
+    if connection.dialect.name == "sqlite":
+        connection.execute(replacing, rows)
+    else:
+        connection.execute(replacing.returning(sa.literal_column("1")), rows)  # as in insert_new
 
 
 def storable(text: str) -> str:

@@ -193,15 +193,18 @@ class Holds:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def active(self, now: datetime) -> HeldNow:
-        """All that holds at this moment."""
+    def active(self, now: datetime, partitions: Collection[str] | None = None) -> HeldNow:
+        """All that holds at this moment; of single copies those of all partitions, or of some."""
         scans: defaultdict[str, list[ScanHold]] = defaultdict(list)
         folders: defaultdict[str, list[ScanHold]] = defaultdict(list)
         for hold in self.listed():
             if not hold.is_expired(now):
                 (folders if hold.kind is HoldKind.FOLDER else scans)[hold.target].append(hold)
+        query = sa.select(holds)
+        if partitions is not None:
+            query = query.where(holds.c.partition.in_(partitions))
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(holds))
+            rows = connection.execute(query)
             copies = {(_name(row[0]), row[1]): Hold(*row) for row in rows}
         return HeldNow(copies, dict(scans), dict(folders))
 

@@ -8,15 +8,16 @@ takes minutes, and all have to be looked at to see which one is old. The table c
 again from the log (docs/decisions/0018-retention.md).
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
+from typing import Any
 
 import sqlalchemy as sa
 
-from resources.database import Database, batches, insert_new, recorded_copies, suspects
+from resources.database import Database, batches, insert_new, insert_or_replace, recorded_copies, suspects
 
 _ROWS_AT_A_TIME = 10_000
 
@@ -82,17 +83,16 @@ class Recorded:
             return {str(row.partition): int(row.storage_id) for row in connection.execute(query)}
 
     def put(self, copies: Collection[RecordedCopy]) -> None:
-        """Keep these records instead of earlier ones of the same copies."""
-        rows = [_row(copy) for copy in copies]
+        """Keep these records instead of earlier ones of the same copies; no two of one copy."""
         with self._database.writing() as connection:
-            for asset, some in groupby(sorted(copies, key=lambda copy: copy.asset), lambda copy: copy.asset):
-                _delete(connection, asset, [copy.partition for copy in some])
-            insert_new(connection, recorded_copies, rows)
+            insert_or_replace(connection, recorded_copies, [_row(copy) for copy in copies])
 
     def drop(self, asset: str, partitions: Collection[str]) -> None:
         """Forget records that the event log has no more."""
+        table = recorded_copies.c
         with self._database.writing() as connection:
-            _delete(connection, asset, partitions)
+            for some in batches(sorted(partitions)):
+                connection.execute(sa.delete(recorded_copies).where(table.asset == asset, table.partition.in_(some)))
 
     def keep_only(self, assets: Collection[str]) -> None:
         """Forget the records of every other asset: the graph has it no more, and nothing of it can be looked at."""
@@ -105,19 +105,17 @@ class Recorded:
         Of all partitions, or of some.
         """
         table = recorded_copies.c
-        query = sa.select(table.scan, table.partition, table.storage_id, table.gone).where(table.asset == asset)
+        query = sa.select(table.scan, table.partition, table.storage_id).where(table.asset == asset)
         if partitions is not None:
             query = query.where(table.partition.in_(partitions))
         with self._database.writing() as connection:
-            wrong = [
-                {"its_scan": row.scan, "its_partition": row.partition, "is_gone": not row.gone}
-                for row in connection.execute(query)
-                if row.gone != (gone.get(row.partition, -1) >= row.storage_id)
-            ]
-            if wrong:
-                which = (table.scan == sa.bindparam("its_scan")) & (table.partition == sa.bindparam("its_partition"))
-                update = sa.update(recorded_copies).where(which, table.asset == asset)
-                connection.execute(update.values(gone=sa.bindparam("is_gone")), wrong)
+            # Of very many copies few change: those that are marked are read, and those that perhaps should be.
+            marked = {row.partition: row for row in connection.execute(query.where(table.gone))}
+            wrong = [row for row in marked.values() if gone.get(row.partition, -1) < row.storage_id]
+            _mark(connection, asset, wrong, is_gone=False)
+            for some in batches(sorted(gone.keys() - marked.keys())):
+                rows = connection.execute(query.where(table.partition.in_(some), sa.not_(table.gone)))
+                _mark(connection, asset, [row for row in rows if gone[row.partition] >= row.storage_id], is_gone=True)
 
     def sum_of(self, place: str) -> Sum:
         """Bytes and files of all that is recorded at a place and not gone."""
@@ -146,12 +144,14 @@ class Recorded:
             for row in connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query):
                 yield RecordedCopy(*row)
 
-    def of_scans(self, scans: Collection[str]) -> Iterator[list[RecordedCopy]]:
-        """The same of some scans."""
+    def of_scans(self, scans: Collection[str], assets: Collection[str] | None = None) -> Iterator[list[RecordedCopy]]:
+        """The same of some scans; of all their copies, or of those of some assets."""
         table = recorded_copies.c
         with self._database.reading() as connection:
             for some in batches(sorted(scans)):
                 query = sa.select(recorded_copies).where(table.scan.in_(some))
+                if assets is not None:
+                    query = query.where(table.asset.in_(assets))
                 rows = connection.execute(query.order_by(table.scan, table.partition, table.asset))
                 for _, records in groupby((RecordedCopy(*row) for row in rows), lambda copy: copy.scan):
                     yield list(records)
@@ -185,7 +185,14 @@ class Suspects:
 
     def all(self) -> list[Suspect]:
         """Every one that ever was, in order; ``storage_id`` tells whether it still is one."""
-        query = sa.select(suspects).order_by(suspects.c.asset, suspects.c.partition)
+        return self._select()
+
+    def of(self, partitions: Collection[str]) -> list[Suspect]:
+        """The same of some partitions."""
+        return self._select(suspects.c.partition.in_(partitions))
+
+    def _select(self, *where: sa.ColumnElement[bool]) -> list[Suspect]:
+        query = sa.select(suspects).where(*where).order_by(suspects.c.asset, suspects.c.partition)
         with self._database.reading() as connection:
             return [
                 Suspect(row.asset, row.partition, row.storage_id, row.since, row.why, SeenBy(row.seen_by))
@@ -197,17 +204,13 @@ def _same(suspect: Suspect) -> sa.ColumnElement[bool]:
     return (suspects.c.asset == suspect.asset) & (suspects.c.partition == suspect.partition)
 
 
+def _mark(connection: sa.Connection, asset: str, rows: Sequence[sa.Row[Any]], *, is_gone: bool) -> None:
+    if rows:
+        table = recorded_copies.c
+        which = (table.scan == sa.bindparam("its_scan")) & (table.partition == sa.bindparam("its_partition"))
+        update = sa.update(recorded_copies).where(which, table.asset == asset).values(gone=is_gone)
+        connection.execute(update, [{"its_scan": row.scan, "its_partition": row.partition} for row in rows])
+
+
 def _row(copy: RecordedCopy) -> dict[str, object]:
     return {name: getattr(copy, name) for name in RecordedCopy.__slots__}
-
-
-def _delete(connection: sa.Connection, asset: str, partitions: Collection[str]) -> None:
-    table = recorded_copies.c
-    for some in batches([*partitions]):
-        connection.execute(
-            sa.delete(recorded_copies).where(
-                table.scan.in_({partition.partition("@")[0] for partition in some}),
-                table.partition.in_(some),
-                table.asset == asset,
-            )
-        )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
+from sys import intern
 
 from als_assets.walking import entries_in, may_hold_copies, walk
 from beamlines.config import Beamline
@@ -23,6 +24,16 @@ from resources.transfer import Entry, EntryType, NotFoundError, Transfer
 _SHAPES = {EntryType.FILE: Shape.FILE, EntryType.FOLDER: Shape.FOLDER, EntryType.OTHER: Shape.OTHER}
 MOST_UNANSWERED = 5
 """After so many folders one after the other without an answer the place is not asked any more."""
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """What has a record in one folder, in short: of 100,000 scans all that is expected would be 50 MB."""
+
+    assets: set[str] = field(default_factory=set)
+    scans: set[str] = field(default_factory=set)
+    count: int = 0
+    """Of copies that no certificate says are gone."""
 
 
 @dataclass(slots=True)
@@ -44,44 +55,62 @@ class Look:
 
     def through(self) -> Iterator[Compared]:
         """Each folder, compared; and then what is recorded in folders that the walk has not come to."""
-        expected = self._expected()
+        recorded = self._recorded_by_folder()
         for store in self.place.stores:
-            yield from self._store(store, expected)
-        for folder, copies in expected.items():
+            yield from self._store(store, recorded)
+        for folder, there in recorded.items():
             if any(_lies_in(folder, other) for other in self.unreachable):
-                yield Compared(unsettled=sum(not copy.gone for copy in copies.values()))
+                yield Compared(unsettled=there.count)
             else:
-                yield compare(Store.RESULTS, folder, copies, {}, self.now)
+                yield compare(Store.RESULTS, folder, self._expected(folder, there), {}, self.now)
 
-    def _expected(self) -> dict[str, dict[str, Expected]]:
-        """Every copy that has a record here, by its folder and by its name."""
-        expected: defaultdict[str, dict[str, Expected]] = defaultdict(dict)
+    def _recorded_by_folder(self) -> dict[str, _Recorded]:
+        """In which folder something has a record here, and of which scans. The records are read with their folder."""
+        found: defaultdict[str, _Recorded] = defaultdict(_Recorded)
         for record in self.recorded.at_place(self.place.name):
             self.newest = max(self.newest, record.storage_id)
             if (copy := self.copies.get(record.asset)) is not None:
-                one = _one_expected(copy, record)
-                folder = copy.location(PartitionKey.parse(record.partition)).folder
-                expected[str(folder.path)][one.name] = one
-        return expected
+                folder = found[_folder_of(copy, record)]
+                folder.assets.add(record.asset)
+                folder.scans.add(intern(record.scan))
+                folder.count += not record.gone
+        return found
 
-    def _store(self, store: Store, expected: dict[str, dict[str, Expected]]) -> Iterator[Compared]:
+    def _expected(self, folder: str, there: _Recorded | None) -> dict[str, Expected]:
+        """Every copy that has a record in one folder, by its name."""
+        if there is None:
+            return {}
+        records = [
+            (self.copies[record.asset], record)
+            for records in self.recorded.of_scans(there.scans, there.assets)
+            for record in records
+        ]
+        expected = [_one_expected(copy, record) for copy, record in records if _folder_of(copy, record) == folder]
+        return {one.name: one for one in expected}
+
+    def _store(self, store: Store, recorded: dict[str, _Recorded]) -> Iterator[Compared]:
         root = self.place.stores[store]
-        is_recorded = any(
-            _lies_in(folder, str(root)) and any(not copy.gone for copy in copies.values())
-            for folder, copies in expected.items()
-        )
+        is_recorded = any(_lies_in(folder, str(root)) and there.count for folder, there in recorded.items())
+        expected: dict[str, Expected] = {}
 
         def entries_of(below: str) -> list[Entry] | None:
-            return self._entries(store, below, must_show_something=is_recorded)
+            nonlocal expected
+            folder = str(root / below)
+            # Before it is listed: what is recorded meanwhile is there, and what is deleted meanwhile is judged again.
+            read = self._expected(folder, recorded.get(folder))
+            entries = self._entries(store, below, must_show_something=is_recorded)
+            if entries is not None:
+                expected = read
+                recorded.pop(folder, None)
+            return entries
 
         def enters(path: str, entry: Entry) -> bool:
             return may_hold_copies(self.beamline, store, path, entry)
 
         for below, entries in walk("", entries_of, enters):
             self.folders += 1
-            folder = str(root / below)
             lying = {entry.name: Lying(_SHAPES[entry.type], entry.size_bytes, entry.modified) for entry in entries}
-            compared = compare(store, folder, expected.pop(folder, {}), lying, self.now)
+            compared = compare(store, str(root / below), expected, lying, self.now)
             ours = tuple(finding for finding in compared.findings if self._could_be_ours(store, finding))
             yield replace(compared, findings=ours)
 
@@ -132,6 +161,10 @@ def _one_expected(copy: Copy, record: RecordedCopy) -> Expected:
         recorded=record.recorded,
         gone=record.gone,
     )
+
+
+def _folder_of(copy: Copy, record: RecordedCopy) -> str:
+    return str(copy.location(PartitionKey.parse(record.partition)).folder.path)
 
 
 def _lies_in(folder: str, above: str) -> bool:

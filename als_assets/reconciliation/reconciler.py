@@ -4,7 +4,7 @@ Belongs here: what of that is judged, and the second look at what seems lost.
 Does not: listing a place (looking), the comparison (beamlines.reconciliation), what is recorded of it
 (records), or deleting anything: nothing here can.
 
-What is recorded at the place is held, about half a kilobyte a copy; what lies there is looked at a folder at a time.
+What is recorded, and what lies there, is looked at a folder at a time; held is what was found.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ import dagster as dg
 from als_assets.reconciliation.looking import MOST_UNANSWERED, Look
 from als_assets.reconciliation.renames import pairs
 from als_assets.reconciliation.report import Report
-from als_assets.retention.inventory import EVERY_SCAN, up_to_date, work_in_flight
+from als_assets.retention.inventory import EVERY_SCAN, RunsInFlight, up_to_date, work_in_flight
 from als_assets.retention.tables import Tables
 from als_assets.walking import entries_in
 from beamlines.config import Beamline
@@ -128,7 +128,7 @@ class Reconciler:
 
     def _busy(self) -> "_Busy":
         """Where runs and remote work may be at work now, deletions that have not ended too."""
-        work = work_in_flight(self.instance, self.tables.ledger, but_run=self.run_id)
+        work = work_in_flight(RunsInFlight(self.instance, but_run=self.run_id), self.tables.ledger)
         scans = {*work.by_scan, *(one.deletion.scan for one in self.tables.certificates.open())} - {""}
         here = [copy for copy in self.copies.values() if copy.place == self.place]
         paths = [str(copy.location(key).path) for key in _keys(scans) for copy in here]

@@ -17,7 +17,7 @@ from als_assets.retention import records
 from als_assets.retention.letting_go import LettingGo
 from als_assets.retention.order import Order
 from als_assets.retention.planner import Planner
-from als_assets.retention.planning import Candidate, Plan, decide_scan
+from als_assets.retention.planning import Candidate, Plan
 from als_assets.retention.proving import Evidence, prove
 from als_assets.retention.unfinished import Unfinished
 from beamlines.decisions import Decision, Reason
@@ -126,23 +126,16 @@ class Pass:
 
     def _last_word(self, order: Order, evidence: Evidence, seen: Seen) -> Decision:
         """Everything that may have changed while keepers were read is asked once more."""
-        candidate, scan = evidence.candidate, evidence.candidate.record.scan
+        candidate = evidence.candidate
         anew = self._recorded_anew(evidence)
         if anew is not None:
             return anew
-        self.planner.mark_gone(candidate.partition)
-        known, now = self.planner.known(order), self.planner.clock.now()
-        standing = self.planner.tables.standings.of(scan)
-        records_of = [copy for copies in self.planner.tables.recorded.of_scans([scan]) for copy in copies]
-        for decided in decide_scan(known, self.planner.place, records_of, standing, now):
-            if isinstance(decided, Candidate):
-                if decided.record == candidate.record:
-                    changed = self._changed(candidate, seen)
-                    old = evidence.outdated(self.planner.clock.now())
-                    return evidence.judged(changed) if old is None else Decision.no(Reason.KEEPER_NOT_READ, old)
-            elif decided[0] == candidate.record:
-                return decided[1]
-        return Decision.no(Reason.NOT_RECORDED, "its record has gone while its keepers were read")
+        again = self.planner.decide_again(order, candidate)
+        if not again.allowed:
+            return again
+        changed = self._changed(candidate, seen)
+        old = evidence.outdated(self.planner.clock.now())
+        return evidence.judged(changed) if old is None else Decision.no(Reason.KEEPER_NOT_READ, old)
 
     def _recorded_anew(self, evidence: Evidence) -> Decision | None:
         """Whether the copy, or one of its keepers, was made again or failed a check since it was decided about."""

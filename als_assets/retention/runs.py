@@ -57,7 +57,7 @@ def carry_out(
             pulse.stop_if_ended()
 
         beating = _beating(pulse, ours.beat)
-        planner = Planner(beamline, copies, place, instance, tables, clock, context.run_id)
+        planner = Planner(beamline, copies, place, instance, tables, clock, context.run_id, ours.beat_now_and_then)
         by = By(order.author, order.note, context.run)
         going = LettingGo(beamline, copies, instance, transfer, tables, clock, by, beating)
         reader = KeeperReader(beamline, facilities, clock)

@@ -84,7 +84,7 @@ class Unfinished:
         return "; ".join(bad) or (None if after.allowed else str(after))
 
     def _scene(self, deletion: Deletion) -> Scene:
-        known = self.planner.known(Order(author=""))
+        known = self.planner.known_of(Order(author=""), deletion.scan, {deletion.partition})
         standing = self.planner.tables.standings.of(deletion.scan)
         restriction = self.planner.beamline.export_control.restriction(ScanId.from_key(deletion.scan), standing)
         return Scene(

@@ -47,3 +47,8 @@ def test_what_a_listing_has_shown_can_be_lifted_and_what_a_proof_has_found_canno
     suspects.add(suspect(SeenBy.PROOF))
     suspects.lift(suspect(SeenBy.LISTING))
     assert suspects.all() == [suspect(SeenBy.PROOF)]
+
+
+def test_of_some_partitions_only_theirs_are_told(suspects: Suspects) -> None:
+    suspects.add(suspect(SeenBy.PROOF))
+    assert (suspects.of(["x/a", "x/b"]), suspects.of(["x/b"])) == ([suspect(SeenBy.PROOF)], [])
