@@ -6,7 +6,15 @@ INSTALLED := .venv/.installed
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
 TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
 
-.PHONY: help install demo up scan test integration check bench faults lock screenshots clean
+# Of two modules only the functions that decide.
+GUARDS := 'beamlines.*' 'resources.*' 'als_assets.retention.proving.*' 'als_assets.retention.planning.x_decide_scan*' \
+	'als_assets.retention.planning.x__counts*' 'als_assets.retention.planning.x__facts*' \
+	'als_assets.retention.passes.*_last_word*' 'als_assets.retention.passes.*_recorded_anew*' \
+	'als_assets.retention.passes.*_failed_checks*'
+SCORE := 'import json; found = json.load(open("mutants/mutmut-cicd-stats.json")); noticed = found["killed"] + found["timeout"]; \
+	tried = noticed + found["survived"] + found["no_tests"]; print(f"{noticed} of {tried} mutants noticed: {noticed / tried:.1%}")'
+
+.PHONY: help install demo up scan test integration check bench faults mutants lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:                 ## This list
@@ -48,6 +56,13 @@ bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the 
 faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1, and 10,000 steps of retention; the report is var/faults.md
 	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1) --parts
 	ALS_STEPS=10000 $(BIN)/python -m pytest -q tests/als_assets/retention/test_never_loses.py
+
+mutants: $(INSTALLED)   ## Change each guard of deletion once: does a test fail? Score and survivors; half an hour
+	@rm -rf mutants
+	$(BIN)/mutmut run --max-children 2 $(GUARDS)
+	@$(BIN)/mutmut results
+	@$(BIN)/mutmut export-cicd-stats >/dev/null
+	@$(BIN)/python -c $(SCORE)
 
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock

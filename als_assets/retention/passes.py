@@ -126,6 +126,8 @@ class Pass:
 
     def _last_word(self, order: Order, evidence: Evidence, seen: Seen) -> Decision:
         """Everything that may have changed while keepers were read is asked once more."""
+        if not (judged := evidence.judged(None)).allowed:
+            return judged
         candidate = evidence.candidate
         anew = self._recorded_anew(evidence)
         if anew is not None:

@@ -42,8 +42,9 @@ class Evidence:
         return judge(self.candidate.rule, self.readings, candidate=candidate_changed)
 
     def outdated(self, now: datetime) -> str | None:
-        """Why what was read is too old to stand for a deletion now; None where it is not."""
-        old = [name for name, again in self.read.items() if again.began is None or now - again.began > FRESH]
+        """Why what was proven is too old to stand for a deletion now; None where it is not."""
+        proven = {name: again for name, again in self.read.items() if again.found is Found.EQUAL}
+        old = [name for name, again in proven.items() if again.began is None or now - again.began > FRESH]
         return f"{', '.join(sorted(old))}: not read in the last {FRESH}" if old else None
 
     @property

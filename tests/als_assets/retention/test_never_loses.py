@@ -5,7 +5,7 @@ Does not: real processes and HTTP (test_interrupted).
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -24,10 +24,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from als_assets.retention import proving
+from als_assets.retention import planner, planning, proving
+from als_assets.retention.inventory import Work
+from als_assets.retention.passes import Pass
+from als_assets.retention.planning import Known
 from beamlines import deletion
 from beamlines.decisions import Decision, Reason
+from beamlines.policy import ExportControl
 from beamlines.standing import SeenFile
+from resources.certificates import Certificates
+from resources.chain import ORIGIN, Head
+from resources.facilities.checksums import FRESH
+from resources.recorded import RecordedCopy
 from tests.als_assets.retention.trials import (
     DAY,
     HOUR,
@@ -62,12 +70,13 @@ class Beamline832(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.stack.close()
 
-    @initialize()
-    def there_are_scans(self) -> None:
+    @initialize(age=st.sampled_from((HOUR, 8 * DAY, 40 * DAY)))
+    def there_are_scans(self, age: timedelta) -> None:
         for scan in SCANS:
             self.trials.arrive(scan, "first")
         for partition in PARTITIONS:
             self.trials.reconstruct(partition)
+        self.trials.world.time += age
 
     # -- passes --------------------------------------------------------------------------------------------------
 
@@ -90,6 +99,16 @@ class Beamline832(RuleBasedStateMachine):
     def a_pass_while_something_happens(self, place: str, what: str, where: Where, dies: int | None) -> None:
         self.trials.world.meanwhile = lambda: self._happens(what, where)
         self.trials.world.dies_after = dies
+        self.trials.carry_out(place)
+
+    @rule(place=places, span=st.sampled_from((HOUR, FRESH, 2 * FRESH)))
+    def a_pass_that_reads_for_hours(self, place: str, span: timedelta) -> None:
+        self.trials.world.reads_for = span
+        self.trials.carry_out(place)
+
+    @rule(place=places, other=places)
+    def a_pass_and_another_one_between_its_last_word_and_its_certificate(self, place: str, other: str) -> None:
+        self.trials.world.last_moment = lambda: self.trials.carry_out(other)
         self.trials.carry_out(place)
 
     # -- the world -----------------------------------------------------------------------------------------------
@@ -134,6 +153,13 @@ class Beamline832(RuleBasedStateMachine):
     @rule(where=wheres)
     def a_copy_is_made_again(self, where: Where) -> None:
         self._make(where)
+
+    @rule(partition=partitions, age=st.sampled_from((HOUR, 8 * DAY, 40 * DAY)))
+    def everything_is_made_again(self, partition: str, age: timedelta) -> None:
+        for where in WHERES:
+            if where[1] == partition:
+                self._make(where)
+        self.trials.world.time += age
 
     def _happens(self, what: str, where: Where) -> None:
         trials, (_, partition) = self.trials, where
@@ -202,16 +228,27 @@ def _nothing(*_: Any, **__: Any) -> None:
     return None
 
 
-GUARDS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "the judgement of what was read": (proving, "judge", _yes),
-    "what people have said": (deletion, "_by_people", _nothing),
+def _believed(known: Known, record: RecordedCopy) -> deletion.CopyFacts:
+    return replace(_FACTS(known, record), suspect=None)
+
+
+_FACTS = planning._facts
+GUARDS: dict[str, Sequence[tuple[Any, str, Callable[..., Any]]]] = {
+    "the judgement of what was read": [(proving, "judge", _yes)],
+    "what people have said": [(deletion, "_by_people", _nothing)],
+    "that a restricted scan stays": [(ExportControl, "restriction", _nothing)],
+    "work in flight": [(planner, "work_in_flight", lambda *_, **__: Work({}))],
+    "that readings are fresh": [(proving.Evidence, "outdated", _nothing)],
+    "the certificates' head": [(Certificates, "head", lambda _: Head(10**9, ORIGIN))],
+    # Each of these two does without the other.
+    "suspects and failed checks": [(planning, "_facts", _believed), (Pass, "_failed_checks", lambda *_: [])],
 }
 
 
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_a_guard_something_is_lost_and_seen(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, name, instead = GUARDS[guard]
-    monkeypatch.setattr(owner, name, instead)
+    for owner, name, instead in GUARDS[guard]:
+        monkeypatch.setattr(owner, name, instead)
     with pytest.raises(LostError):
         run_state_machine_as_test(  # type: ignore[no-untyped-call]
             Beamline832, settings=_settings(5_000, phases=[Phase.generate])

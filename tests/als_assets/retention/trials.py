@@ -4,6 +4,7 @@ Belongs here: what may happen in the world, and a pass through it. Does not: in 
 """
 
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import dagster as dg
 from dagster._core.events import StepMaterializationData
 
 from als_assets.naming import asset_key
+from als_assets.retention import records
 from als_assets.retention.letting_go import By, LettingGo
 from als_assets.retention.order import Order
 from als_assets.retention.passes import Beats, Pass, PassReport
@@ -24,6 +26,7 @@ from beamlines.retention import name_of
 from beamlines.standing import SeenFile
 from resources.chain import What
 from resources.database import IN_MEMORY, Database
+from resources.facilities.checksums import FRESH
 from resources.holds import Holds
 from resources.identities import Identities
 from resources.ledger import Ledger
@@ -49,6 +52,8 @@ NOBODY = 2**22 + 1
 RAW = ("spot832/raw", "data832/raw", "nersc/raw", "pscratch/raw")
 PRODUCTS = ("pscratch/tiff", "nersc/tiff", "data832/nersc_tiff")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+ALL = Order("als", beyond_the_brake=True)
+"""Whatever may go."""
 
 
 def _beamline() -> Beamline:
@@ -76,7 +81,10 @@ class Trials:
     world: World = field(default_factory=lambda: World(BEAMLINE, COPIES, BEGINNING))
     database: Database = field(default_factory=lambda: Database(IN_MEMORY))
     recorded: dict[Where, int] = field(default_factory=dict)
-    passes: int = 0
+    copies: Mapping[str, Copy] = field(default_factory=lambda: COPIES)
+    """Of the graph as it is now: an asset may have left it."""
+    progress: Callable[[], None] = lambda: None
+    """What a pass does while it looks and reads, to keep its turn."""
     at_work: dict[str, str] = field(default_factory=dict)
     on_site: set[str] = field(default_factory=set)
     """Restricted scans of which an intact durable copy was on site when they were restricted."""
@@ -102,9 +110,11 @@ class Trials:
             self.make((name, partition), f"slices {partition}")
 
     def make(self, where: Where, content: str) -> None:
-        """A copy is made, and recorded."""
+        """A copy is made, recorded, and its checks pass."""
         self.world.lying[where] = Lying(content, self.world.time)
         self.record(where)
+        events = records.expected(BEAMLINE, COPIES[where[0]], where[1], passed=True, said="a test")
+        records.report(self.instance, events, dg.DagsterRun("a_test"))
 
     def record(self, where: Where) -> None:
         lying = self.world.lying[where]
@@ -113,6 +123,10 @@ class Trials:
             metadata["sha256"] = lying.sha256
         if where[0] in PRODUCTS:
             metadata |= {"program": "tomography 0.1.0", "settings": {"angles": 61}}
+        self.report(where, metadata)
+
+    def report(self, where: Where, metadata: Mapping[str, object]) -> None:
+        """A record that says this of a copy, made now."""
         asset = asset_key(BEAMLINE, COPIES[where[0]])
         made = dg.AssetMaterialization(asset, partition=where[1], metadata=metadata)
         event = dg.DagsterEvent(
@@ -144,9 +158,8 @@ class Trials:
 
     # -- a pass --------------------------------------------------------------------------------------------------
 
-    def carry_out(self, place: str, skew: timedelta = timedelta()) -> PassReport | None:
+    def carry_out(self, place: str, skew: timedelta = timedelta(), order: Order = ALL) -> PassReport | None:
         """One pass by a worker of its own, whose clock may differ; None where it died."""
-        self.passes += 1
         run = dg.DagsterRun(f"retention_{place}", str(uuid.uuid4()))
         self.instance.add_run(run)
         owner = replace(Owner.this_process(run.run_id), pid=NOBODY)
@@ -161,18 +174,19 @@ class Trials:
             clock,
             Patience(timedelta(seconds=1), timedelta(seconds=2), timedelta(minutes=5)),
         )
-        beats = Beats(lambda *_: None, lambda: None, lambda: None)
+        beats = Beats(lambda *_: None, self.world.a_last_moment, self.progress)
         by = By("als", "", run)
-        going = LettingGo(BEAMLINE, COPIES, self.instance, transfer, self.tables, clock, by, beats.pulse)
-        planner = Planner(BEAMLINE, COPIES, place, self.instance, self.tables, clock, run.run_id)
+        going = LettingGo(BEAMLINE, self.copies, self.instance, transfer, self.tables, clock, by, beats.pulse)
+        planner = Planner(BEAMLINE, self.copies, place, self.instance, self.tables, clock, run.run_id)
         one = Pass(planner, transfer, WorldsReader(self.world), going, beats, lambda _: None)  # type: ignore[arg-type]
         try:
-            return one.carry_out(Order("als", beyond_the_brake=True))
+            return one.carry_out(order)
         except DiedError:
             return None
         finally:
             self.world.dies_after = None
-            self.world.meanwhile = None
+            self.world.meanwhile = self.world.last_moment = None
+            self.world.reads_for = timedelta()
             self.world.time -= skew
             remote.release_open()
 
@@ -190,8 +204,11 @@ class Trials:
         if not deletion.keepers:
             raise LostError(f"{where} is deleted, and nothing keeps it")
         for keeper in deletion.keepers:
-            if not self.world.is_intact((keeper.asset, keeper.partition)):
+            keeps = (keeper.asset, keeper.partition)
+            if not self.world.is_intact(keeps):
                 raise LostError(f"{where} is deleted, and {keeper.asset} does not keep it")
+            if self.world.time - self.world.read_at[keeps] > FRESH + HOUR:
+                raise LostError(f"{where} is deleted, and {keeper.asset} was read long ago")
         if self.holds.active(self.world.time).covering(asset, partition):
             raise LostError(f"{where} is deleted, and it is held")
         standing = self.standings.of(scan)
@@ -202,6 +219,9 @@ class Trials:
         newest = self.instance.get_latest_storage_id_by_partition(
             asset_key(BEAMLINE, COPIES[asset]), dg.DagsterEventType.ASSET_MATERIALIZATION, partitions={partition}
         )
+        suspects = {(one.asset, one.partition, one.storage_id) for one in self.tables.suspects.all()}
+        if (*where, deletion.storage_id) in suspects:
+            raise LostError(f"{where} is deleted, and it is not what was recorded")
         if newest.get(partition) != deletion.storage_id:
             raise LostError(f"{where} is deleted, and its certificate is about another record")
         if lying.damaged and not self.world.intact_raw(scan):

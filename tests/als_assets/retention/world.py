@@ -17,6 +17,7 @@ from beamlines.places import Location, Role
 from beamlines.retention import name_of
 from beamlines.scans import PartitionKey
 from resources.globus import Entry, EntryType, NotFoundError
+from resources.remote import Pulse
 from resources.rereading import Asked, Reread
 from resources.testing import outage
 
@@ -70,6 +71,12 @@ class World:
     """So many calls, of a client or of the clock."""
     meanwhile: Callable[[], None] | None = None
     """What happens while keepers are read, once."""
+    reads_for: timedelta = timedelta()
+    """How long keepers are read."""
+    last_moment: Callable[[], None] | None = None
+    """What happens when everything was asked, and before the certificate is begun, once."""
+    read_at: dict[Where, datetime] = field(default_factory=dict)
+    """When the bytes of a copy were read last."""
     must_be: Callable[[Where, Lying], None] = lambda *_: None
     """Asked of every copy in the very moment in which it is deleted."""
 
@@ -81,6 +88,12 @@ class World:
 
     def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+
+    def a_last_moment(self) -> None:
+        """Everything was asked, and nothing is begun yet."""
+        if self.last_moment is not None:
+            happens, self.last_moment = self.last_moment, None
+            happens()
 
     def call(self) -> None:
         """One more call; the worker may be dead before it comes to anything."""
@@ -227,18 +240,23 @@ class WorldsReader:
 
     world: World
 
-    def read(self, asked: Sequence[Asked], *_: Any) -> list[Reread]:
+    def read(
+        self, asked: Sequence[Asked], _occasion: str, _pulse: Pulse, progress: Callable[[int, int], None]
+    ) -> list[Reread]:
         self.world.call()
+        progress(0, 0)
         if self.world.meanwhile is not None:
             happens, self.world.meanwhile = self.world.meanwhile, None
             happens()
         read = [self._one(one) for one in asked]
+        self.world.time += self.world.reads_for
         self.world.call()
         return read
 
     def _one(self, asked: Asked) -> Reread:
         where = (name_of(asked.copy), str(asked.key))
-        found, now = self.world.lying.get(where), self.world.time
+        found, began = self.world.lying.get(where), self.world.time
+        self.world.read_at[where] = began
         if asked.copy.place.name in self.world.away:
             return Reread(asked, Found.UNREAD, "it does not answer")
         if found is None or found.damaged:
@@ -247,7 +265,9 @@ class WorldsReader:
             return Reread(asked, Found.UNREAD, "it has no manifest")
         if asked.sha256 not in (None, found.sha256):
             return Reread(asked, Found.DIFFERENT, "its manifest lists another SHA-256")
-        return Reread(asked, Found.EQUAL, "read", 1, found.size, found.sha256, began=now, ended=now)
+        return Reread(
+            asked, Found.EQUAL, "read", 1, found.size, found.sha256, began=began, ended=began + self.world.reads_for
+        )
 
 
 def damaged(lying: Lying) -> Lying:
