@@ -20,6 +20,7 @@ from beamlines.deletion import (
     durable_raw,
     judge,
     keepers_of,
+    may_go_on,
 )
 from beamlines.places import Role
 from beamlines.retention import Brake, PlaceRetention, RetentionRule, Watermark
@@ -81,6 +82,58 @@ def test_a_copy_is_kept_with_the_reason(scene: Scene, reason: Reason) -> None:
     assert decided(scene) is reason
 
 
+@pytest.mark.parametrize(
+    ("scene", "said"),
+    [
+        (SCENE, "recorded 40.0 days ago, kept for 35.0 days"),
+        (with_copy(recorded=None), "no record says that it is there"),
+        (with_copy(deleted=True), "deleted before"),
+        (replace(SCENE, unknown="alcf does not answer"), "alcf does not answer"),
+        (with_copy(suspect="its latest check failed"), "its latest check failed"),
+        (replace(SCENE, catalogue="the catalogue has 7 bytes"), "the catalogue has 7 bytes"),
+        (replace(SCENE, work=["run 12ab34cd", "a transfer"]), "run 12ab34cd, a transfer"),
+        (replace(SCENE, standing=Standing(changed="7 bytes")), "its scan has changed since it was complete: 7 bytes"),
+        (
+            replace(SCENE, restriction=Reason.RESTRICTED_FOLDER),
+            "its scan must stay on site, where few copies of it are",
+        ),
+        (replace(SCENE, holds=["by als, for a paper"]), "by als, for a paper"),
+        (
+            with_copy(recorded=NOW + DAY),
+            "data832/raw was recorded at 2026-03-02T12:00:00+00:00, which is still to come",
+        ),
+        (with_copy(recorded=NOW - timedelta(hours=30)), "recorded 30.0 hours ago, kept for 35.0 days"),
+        (with_copy(recorded=NOW - timedelta(minutes=90)), "recorded 90 min ago, kept for 35.0 days"),
+        (with_copy(recorded=NOW - timedelta(hours=48)), "recorded 2.0 days ago, kept for 35.0 days"),
+        (with_copy(recorded=NOW - timedelta(hours=2)), "recorded 2.0 hours ago, kept for 35.0 days"),
+        (replace(SCENE, others={}), "1 of nersc/raw must keep it, 1 at durable places; there are none"),
+    ],
+)
+def test_what_is_said_of_a_decision_names_what_was_seen(scene: Scene, said: str) -> None:
+    assert decide(scene, RAW_RULE, RAW_RULE.age, NOW).detail == said
+
+
+@pytest.mark.parametrize(
+    ("scene", "reason"),
+    [
+        (replace(SCENE, unknown="alcf does not answer"), Reason.UNKNOWN),
+        (with_copy(suspect="its latest check failed"), Reason.SUSPECT),
+        (replace(SCENE, catalogue="the catalogue has 7 bytes"), Reason.CATALOGUE_DISAGREES),
+        (replace(SCENE, work=["run 12ab34cd of bl832_nersc"]), Reason.IN_FLIGHT),
+        (replace(SCENE, standing=Standing(changed="7 bytes")), Reason.CHANGED),
+        (replace(SCENE, restriction=Reason.RESTRICTED_BY_SIDECAR), Reason.RESTRICTED_BY_SIDECAR),
+        (replace(SCENE, holds=["by als, for a paper"]), Reason.HELD),
+        (replace(with_copy(recorded=None), others={}), Reason.AGED),
+    ],
+)
+def test_an_interrupted_deletion_goes_on_unless_something_has_come_between(scene: Scene, reason: Reason) -> None:
+    decision = may_go_on(scene)
+    assert (decision.reason, decision.allowed) == (reason, reason is Reason.AGED)
+    assert decision.detail == (
+        "nothing has come between" if decision.allowed else decide(scene, RAW_RULE, DAY, NOW).detail
+    )
+
+
 def test_a_copy_without_a_rule_is_kept() -> None:
     assert decided(rule=None) is Reason.NO_RULE
 
@@ -89,6 +142,7 @@ def test_at_its_age_to_the_second_a_copy_may_go_and_a_slightly_wrong_clock_is_no
     assert decided(with_copy(recorded=NOW - 35 * DAY)) is Reason.AGED
     soon = with_copy(recorded=NOW + timedelta(seconds=30))
     assert decided(soon) is Reason.TOO_YOUNG
+    assert decided(with_copy(recorded=NOW + CLOCKS_DIFFER)) is Reason.TOO_YOUNG
 
 
 def test_an_age_that_a_person_has_set_counts_instead_of_the_rules() -> None:
@@ -183,6 +237,21 @@ def test_one_keeper_that_was_read_twice_is_one() -> None:
     assert judged(rule, read(), read()) is Reason.KEEPER_NOT_READ
 
 
+def test_what_is_said_of_a_judgement_names_every_keeper() -> None:
+    rule = RAW_RULE.model_copy(update={"keepers": ("nersc/raw", "spot832/raw"), "proven": 2})
+    both = [read("spot832/raw"), read()]
+    away = Reading("nersc/raw", Role.DURABLE, Found.UNREAD, "it does not answer")
+    bad = Reading("nersc/raw", Role.DURABLE, Found.DIFFERENT, "7 bytes")
+    worse = Reading("spot832/raw", Role.ACQUISITION, Found.DIFFERENT, "missing")
+    assert judge(rule, both, candidate=None).detail == "kept by nersc/raw, spot832/raw, read again just now"
+    assert judge(rule, [read("spot832/raw"), away], candidate=None).detail == (
+        "2 proven keepers are needed, 1 of them durable; proven spot832/raw; nersc/raw: it does not answer"
+    )
+    assert judge(rule, [], candidate=None).detail.endswith("; proven none; none")
+    assert judge(rule, [bad, worse], candidate=None).detail == "nersc/raw: 7 bytes, spot832/raw: missing"
+    assert judge(rule, both, candidate="7 bytes, and not 10").detail == "7 bytes, and not 10"
+
+
 def test_a_copy_that_has_changed_since_it_was_looked_at_stays() -> None:
     assert judged(RAW_RULE, read(), candidate="7 bytes, and not 10") is Reason.CANDIDATE_CHANGED
 
@@ -218,3 +287,6 @@ def test_a_pass_that_would_delete_very_much_waits_for_a_person() -> None:
     assert brakes(10, 100, place).allowed
     assert brakes(11, 100, place).reason is Reason.BRAKE
     assert brakes(10, 101, place).reason is Reason.BRAKE
+    most = "at most 10 copies of 100 bytes"
+    assert brakes(11, 50, place).detail == f"11 copies of 50 bytes would go at once; without a person {most} do"
+    assert brakes(10, 100, place).detail == "10 copies of 100 bytes"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from resources.certificates import Certificates
 from resources.database import Database
 from resources.ledger import Ledger
 from resources.testing import Desk
@@ -123,3 +124,15 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.sqlite"
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def database(ledger_url: str) -> Iterator[Database]:
+    database = Database(ledger_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def log(database: Database) -> Certificates:
+    return Certificates(database)

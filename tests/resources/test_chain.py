@@ -90,6 +90,7 @@ def test_lines_in_another_order_are_found() -> None:
         ([(DONE, None)], "an end without a beginning"),
         ([(BEGUN, None), (DONE, 7)], "an end without a beginning"),
         ([(BEGUN, None), (DONE, 2)], "an end without a beginning"),
+        ([(BEGUN, None), (DONE, 3)], "an end without a beginning"),
         ([(BEGUN, None), (DONE, 0)], "an end without a beginning"),
         ([(BEGUN, None), (DONE, -1)], "an end without a beginning"),
         ([(BEGUN, None), (DONE, 1), (GIVEN_UP, 2)], "an end without a beginning"),
@@ -111,6 +112,10 @@ def test_a_part_is_verified_after_the_head_before_it() -> None:
     assert verify_lines(LINES[3:], after=middle, known=HEAD) == HEAD
     assert broken(LINES[3:])[0] == 1
     assert broken(LINES[3:], after=replace(middle, hash="0" * 64))[0] == 4
+
+
+def test_a_part_may_end_what_began_last_before_it() -> None:
+    assert verify(chain((DONE, 5), after=HEAD), after=HEAD).entries == 6
 
 
 def test_a_second_end_is_found_in_a_part_too() -> None:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +18,7 @@ from beamlines.layout import Artifact, Copy
 from beamlines.retention import RetentionRule
 from beamlines.scans import PartitionKey, ScanId
 from resources import candidates, proof
-from resources.candidates import AsRecorded, TooManyFoldersError, changed_since, look
+from resources.candidates import AsRecorded, TooManyFoldersError, VanishingError, changed_since, look
 from resources.clock import SystemClock
 from resources.errors import ServiceUnavailableError
 from resources.facilities.factory import make_facility
@@ -26,6 +28,7 @@ from resources.testing import Desk
 from resources.transfer import Transfer
 from tests.resources.facilities.shelf import DAMAGES, Shelf, damaged, here, put
 from twin.faults import Fault
+from twin.traps import Trap
 
 
 @dataclass
@@ -170,6 +173,19 @@ def test_a_file_that_cannot_be_read_is_not_read_and_not_condemned(room: Room, mo
     assert "zarr.json: cannot be read (Input/output error)" in bad.detail
 
 
+def test_a_keeper_that_is_cut_short_while_it_is_read_is_different(room: Room) -> None:
+    """A listing has shown all of it, and so has the first block."""
+    asked = room.shelf("data832").raw("cut", bytes(3 * proof.BLOCK_BYTES))
+
+    def progress(_: int, size: int) -> None:
+        if size == proof.BLOCK_BYTES:
+            os.truncate(here(asked), 2 * proof.BLOCK_BYTES)
+
+    [reading] = room.reader.read([asked], "pass 1", room.desk.pulses, progress)
+    assert reading.found is Found.DIFFERENT
+    assert f"{2 * proof.BLOCK_BYTES} bytes, not {3 * proof.BLOCK_BYTES}" in reading.detail
+
+
 def test_progress_counts_copies_and_bytes_and_no_more_threads_read_than_may(room: Room) -> None:
     told: list[tuple[int, int]] = []
     threads: set[str] = set()
@@ -305,6 +321,19 @@ def test_a_folder_that_no_listing_can_hold_is_refused(room: Room, monkeypatch: p
     monkeypatch.setattr(Transfer, "list", lambda self, folder: real(self, folder, limit=2))
     with pytest.raises(TooManyFoldersError, match="too many files in one"):
         room.look(room.shelf("pscratch").zarr())
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_through_is_no_smaller_copy(room: Room, twin) -> None:
+    asked = room.shelf("pscratch").zarr()
+    caught = twin.control.injector.traps.set(Trap(match="GET /transfer/*/ls", nth=2))
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(room.look, asked)
+        assert caught.await_catch(30)
+        shutil.rmtree(here(asked) / "0")
+        shutil.rmtree(here(asked) / "1")
+        caught.release()
+        with pytest.raises(VanishingError, match="nothing is known of it"):
+            looking.result()
 
 
 def test_a_look_that_fails_is_no_empty_copy(room: Room, twin) -> None:

@@ -114,8 +114,15 @@ def test_a_submit_that_arrives_after_its_worker_is_dead_makes_no_second_task(roo
         Fault(match=TASK, status=503, times=3),
         Fault(match=SUBMISSION_ID, status=503, times=4),
         Fault(match=STAT, status=503, times=2),
+        Fault(match=SUBMIT, after=True, drop=True, skip=1),
+        Fault(match=SUBMIT, drop=True, skip=1),
+        Fault(match=SUBMIT, after=True, status=503, skip=1),
+        Fault(match=SUBMISSION_ID, status=503, times=4, skip=1),
+        Fault(match=LOOK_UP, status=503, times=4, skip=1),
+        Fault(match=TASK, after=True, drop=True, skip=1),
+        Fault(match=STAT, after=True, drop=True, skip=1),
     ],
-    ids=lambda fault: f"{fault.match} {fault.status or 'dropped'}{' after' * fault.after}",
+    ids=lambda fault: f"{fault.match} {fault.status or 'dropped'}{' after' * fault.after} {fault.skip}",
 )
 def test_lost_answers_and_outages_delay_a_deletion_and_double_none(room: Room, key: str, fault: Fault) -> None:
     room.twin.control.injector.add(fault)

@@ -54,6 +54,9 @@ WHERES = [(name, scan) for name in RAW for scan in SCANS] + [(name, p) for name 
 
 scans, partitions, wheres = st.sampled_from(SCANS), st.sampled_from(PARTITIONS), st.sampled_from(WHERES)
 places = st.sampled_from(places_with_rules())
+ages = st.sampled_from((HOUR, 8 * DAY, 40 * DAY, 40 * DAY))
+OF_ONE_ANOTHER = (("spot832", "data832"), ("pscratch", "data832"))
+"""At the second of these lie copies that keep some at the first."""
 MEANWHILE = ("hold", "damage", "write", "make again", "restrict", "change", "run", "release")
 
 
@@ -70,7 +73,7 @@ class Beamline832(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.stack.close()
 
-    @initialize(age=st.sampled_from((HOUR, 8 * DAY, 40 * DAY)))
+    @initialize(age=ages)
     def there_are_scans(self, age: timedelta) -> None:
         for scan in SCANS:
             self.trials.arrive(scan, "first")
@@ -106,10 +109,10 @@ class Beamline832(RuleBasedStateMachine):
         self.trials.world.reads_for = span
         self.trials.carry_out(place)
 
-    @rule(place=places, other=places)
-    def a_pass_and_another_one_between_its_last_word_and_its_certificate(self, place: str, other: str) -> None:
-        self.trials.world.last_moment = lambda: self.trials.carry_out(other)
-        self.trials.carry_out(place)
+    @rule(both=st.sampled_from(OF_ONE_ANOTHER))
+    def a_pass_and_another_one_between_its_last_word_and_its_certificate(self, both: tuple[str, str]) -> None:
+        self.trials.world.last_moment = lambda: self.trials.carry_out(both[1])
+        self.trials.carry_out(both[0])
 
     # -- the world -----------------------------------------------------------------------------------------------
 
@@ -120,6 +123,10 @@ class Beamline832(RuleBasedStateMachine):
     @rule(what=st.sampled_from(MEANWHILE), where=wheres)
     def something_happens(self, what: str, where: Where) -> None:
         self._happens(what, where)
+
+    @rule(scan=scans)
+    def a_bit_flips_in_what_keeps_others(self, scan: str) -> None:
+        self._happens("damage", ("data832/raw", scan))
 
     @rule(where=wheres, manifest=st.booleans())
     def something_is_lost(self, where: Where, manifest: bool) -> None:
@@ -154,7 +161,7 @@ class Beamline832(RuleBasedStateMachine):
     def a_copy_is_made_again(self, where: Where) -> None:
         self._make(where)
 
-    @rule(partition=partitions, age=st.sampled_from((HOUR, 8 * DAY, 40 * DAY)))
+    @rule(partition=partitions, age=ages)
     def everything_is_made_again(self, partition: str, age: timedelta) -> None:
         for where in WHERES:
             if where[1] == partition:
