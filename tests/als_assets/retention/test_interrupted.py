@@ -10,6 +10,8 @@ import pytest
 from beamlines.decisions import Reason
 from resources.certificates import Certificates
 from resources.chain import What
+from resources.owner import Owner
+from resources.work import WorkState
 from tests.als_assets.retention.carrying import CANDIDATE, KEEPER, Room, make_room
 from tests.resources.facilities.shelf import here
 from twin.faults import Fault
@@ -278,6 +280,23 @@ def _waits(room: Room) -> bool:
     [run] = room.instance.get_runs(limit=1)
     said = [entry.user_message for entry in room.instance.all_logs(run.run_id)]
     return any("waits for its turn" in text for text in said)
+
+
+def test_a_pass_that_loses_its_turn_while_keepers_are_read_deletes_nothing_more(room: Room, key: str) -> None:
+    caught = room.twin.control.injector.traps.set(KILLED["between proof and certificate"])
+    process = room.start(key)
+    assert caught.await_catch(CAUGHT_S)
+    ledger, now = room.tables.ledger, datetime.now(UTC)
+    [turn] = [record for record in ledger.in_flight() if record.asset.endswith("#turn")]
+    taken = ledger.seize(turn, Owner.this_process("another pass"), now)
+    caught.release()
+    process.join(CAUGHT_S)
+    assert process.exitcode is not None
+    assert room.is_intact(CANDIDATE, key)
+    assert (room.certificates(key), room.deletes(key)) == ([], [])
+    ledger.finish(taken, WorkState.SUCCEEDED, {}, now)
+    assert room.carry_out(key), room.said
+    ended_well(room, key)
 
 
 def test_a_work_key_is_of_one_certificate_alone(room: Room, key: str) -> None:
