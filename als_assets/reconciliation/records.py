@@ -22,7 +22,6 @@ from beamlines.places import Place
 from beamlines.reconciliation import Finding, Kind
 
 COLUMNS = ("what", "copy", "scan", "path", "seen", "what to do")
-UNREACHABLE = "unreachable"
 _FOLDERS_NAMED = 5
 Event = dg.AssetObservation | dg.AssetCheckEvaluation
 
@@ -39,7 +38,7 @@ def table_record(beamline: Beamline, report: Report) -> dg.AssetMaterialization:
         "not_judged": dg.MetadataValue.int(report.not_judged),
         "folders_listed": dg.MetadataValue.int(report.folders),
         "as_recorded": dg.MetadataValue.int(report.whole),
-        **({UNREACHABLE: dg.MetadataValue.json(_unreachable(report))} if report.unreachable else {}),
+        **({"unreachable": dg.MetadataValue.json(_unreachable(report))} if report.unreachable else {}),
         **({"found": dg.MetadataValue.table(table)} if table else {}),
         **({"register_dark": dg.MetadataValue.text("\n".join(registering))} if registering else {}),
     }
@@ -119,12 +118,6 @@ def register_commands(place: Place, report: Report) -> list[str]:
 
 def _unreachable(report: Report) -> dict[str, str]:
     return {shown(folder): shown(why) for folder, why in list(report.unreachable.items())[:ROWS_SHOWN]}
-
-
-def unreachable_in(table: dg.AssetMaterialization | None) -> set[str]:
-    """The folders that could not be listed when a table was made."""
-    said = None if table is None else table.metadata.get(UNREACHABLE)
-    return set(said.value) if isinstance(said, dg.JsonMetadataValue) and isinstance(said.value, Mapping) else set()
 
 
 def shown(text: str) -> str:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from als_assets.reconciliation.asset import reconciliation_key
 from als_assets.reconciliation.reconciler import Reconciler
-from als_assets.reconciliation.records import again_records, lines, shown, table_record, unreachable_in
+from als_assets.reconciliation.records import again_records, lines, shown, table_record
 from als_assets.reconciliation.report import Report
 from als_assets.retention import records
 from als_assets.retention.tables import Tables
@@ -21,9 +20,6 @@ from resources.clock import Clock
 from resources.recorded import SeenBy, Suspect
 from resources.remote import Remote
 from resources.transfer import Transfer
-
-TOO_MANY_NIGHTS = 3
-"""So often one after the other a folder may not be listed: by then nobody knows what lies there."""
 
 
 def carry_out(
@@ -44,22 +40,7 @@ def carry_out(
     context.log.info(shown(str(report)))
     for folder, why in report.unreachable.items():
         context.log.warning(f"{shown(folder)} cannot be listed: {shown(why)}")
-    return [*lines(report), *_too_long_unreachable(beamline, report, instance)]
-
-
-def _too_long_unreachable(beamline: Beamline, report: Report, instance: dg.DagsterInstance) -> list[str]:
-    """The folders that none of the last looks could list, this one included, a line each."""
-    wanted = dg.AssetRecordsFilter(reconciliation_key(beamline, report.place))
-    last = instance.fetch_materializations(wanted, limit=TOO_MANY_NIGHTS).records
-    nights = [unreachable_in(record.asset_materialization) for record in last]
-    if len(nights) < TOO_MANY_NIGHTS:
-        return []
-    who = beamline.places[report.place].run_by
-    return [
-        f"unreachable: {folder} could not be listed in the last {TOO_MANY_NIGHTS} looks, so nobody knows what lies "
-        f"there: ask {who}"
-        for folder in sorted(set.intersection(*nights))
-    ]
+    return lines(report)
 
 
 def write_down(

@@ -61,20 +61,6 @@ def test_a_run_is_green_for_dark_scans_only_and_says_how_they_are_registered(
     assert said.splitlines() == register_commands(platform.settings.beamline.places["olcf"], report)
 
 
-def test_a_place_that_cannot_be_listed_is_red_at_the_third_look_and_green_when_it_answers(
-    platform: Platform, reconciliation: Reconciliation
-) -> None:
-    collection = platform.settings.beamline.places["alcf"].collection
-    platform.twin.control.board.change({"down": [collection]})
-    assert [reconciliation.run("alcf").success for _ in range(3)] == [True, True, False]
-    assert "unreachable: raw could not be listed in the last 3 looks" in reconciliation.said
-    assert "ALCF, support@alcf.anl.gov" in reconciliation.said
-    platform.twin.control.board.change({"down": []})
-    assert reconciliation.run("alcf").success
-    platform.twin.control.board.change({"down": [collection]})
-    assert reconciliation.run("alcf").success
-
-
 def test_what_is_registered_is_not_dark_any_more(platform: Platform, reconciliation: Reconciliation) -> None:
     reconciliation.lies("data832", "a.h5_/dark.h5")
     assert reconciliation.found("data832") == [(Kind.DARK, "a.h5_/dark.h5")]
