@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, branches, compare, doctor, reconciliation, reconstruct, remote, retention, scans
+from als import archive, branches, compare, doctor, messages, reconciliation, reconstruct, remote, retention, scans
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -31,6 +31,7 @@ app.command()(archive.register)
 app.command()(archive.backfill)
 app.command(context_settings=branches.ANY_FACILITY)(branches.branches)
 app.add_typer(remote.app, name="remote")
+app.add_typer(messages.app, name="messages")
 retention.app.command()(reconciliation.reconcile)
 app.add_typer(retention.app, name="retention")
 app.command()(doctor.doctor)
@@ -99,7 +100,8 @@ def up(
     with stacks.running(state.resolve(), clock, ui_port=port, twin_port=stacks.TWIN_PORT) as stack:
         try:
             console.print(
-                f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\nlogs and data  {stack.state}\n"
+                f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\n"
+                f"messages       {stack.twin_url}/messages/\nlogs and data  {stack.state}\n"
                 "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
                 highlight=False,
                 soft_wrap=True,

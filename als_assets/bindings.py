@@ -16,9 +16,10 @@ from resources.facilities import Facility
 from resources.facilities.factory import make_facility
 from resources.gate import Gate, Watch
 from resources.identities import Identities
+from resources.notifier import Notifier
 from resources.owner import Owner
 from resources.remote import Patience, Remote
-from resources.settings import Settings, identities_of
+from resources.settings import Settings, addresses_of, identities_of
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from resources.ending import Ending
     from resources.holds import Holds
     from resources.ledger import Ledger
+    from resources.outbox import Outbox
     from resources.standings import Standings
     from resources.workers import Workers
 
@@ -163,6 +165,16 @@ def bindings(settings: Settings) -> dict[str, Any]:
         of = context.resources
         return make_tables(of.database, of.ledger, of.standings, of.holds)
 
+    @dg.resource(required_resource_keys={"database"}, description="Who is to be told what, and who was.")
+    def outbox(context: dg.InitResourceContext) -> "Outbox":
+        from resources.outbox import Outbox
+
+        return Outbox(context.resources.database)
+
+    @dg.resource(description=f"Sends messages to {', '.join(sorted(deployment.messages.recipients)) or 'nobody'}.")
+    def notifier(_: dg.InitResourceContext) -> Notifier:
+        return Notifier(addresses_of(deployment))
+
     return {
         "database": database,
         "ledger": ledger,
@@ -178,6 +190,8 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "ending": ending,
         "workers": workers,
         "retention": retention,
+        "outbox": outbox,
+        "notifier": notifier,
     }
 
 

@@ -11,7 +11,10 @@ import dagster as dg
 
 from als_assets.bindings import bindings
 from als_assets.facility_status import credentials_checks
+from als_assets.graph import Graph
+from als_assets.naming import asset_key
 from als_assets.operations.prune import prune_job
+from als_assets.operations.tell import tell_job
 from als_assets.reconciliation.asset import reconciliation_spec
 from als_assets.reconciliation.jobs import reconciliation_job
 from als_assets.registry import build_graph
@@ -23,6 +26,7 @@ from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings
 from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
+from sensors.messages import Signs, messages_sensor
 from sensors.new_scans import new_scans_sensor
 from sensors.pruning import pruning_schedule
 from sensors.reconciler import reconciler_sensor
@@ -37,19 +41,27 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
     firsts = {name: branch.first for name, branch in built.branches.items()}
     marks = Landmarks(built.arrival, built.ingested, firsts, built.statuses)
     routers = [router_sensor(beamline, timing, name, branch.job, marks) for name, branch in built.branches.items()]
-    prune = prune_job(beamline)
+    prune, told = prune_job(beamline), _telling(settings, built)
     retention = {place: retention_job(beamline, built.copies, place) for place in beamline.retention.places}
     reconciled = {place: reconciliation_job(beamline, built.copies, place) for place in beamline.retention.places}
     of_places = [spec(beamline, place) for place in retention for spec in (retention_spec, reconciliation_spec)]
     return dg.Definitions(
         assets=[*built.assets, *of_places],
         asset_checks=credentials_checks(beamline, credentials),
-        jobs=[*built.jobs, prune, *retention.values(), *reconciled.values(), *people_jobs(beamline)],
+        jobs=[
+            *built.jobs,
+            prune,
+            *(job for job, _ in told),
+            *retention.values(),
+            *reconciled.values(),
+            *people_jobs(beamline),
+        ],
         sensors=[
             new_scans_sensor(beamline, timing, built.partitions, built.arrival, built.ingested, built.ingest),
             *routers,
             facility_status_sensor(beamline, timing, built.statuses, credentials),
             reconciler_sensor(beamline),
+            *(sensor for _, sensor in told),
         ],
         schedules=[
             *flight_check_schedules(beamline, built.flight_check),
@@ -60,6 +72,17 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
         resources={**bindings(settings), **overrides},
         executor=recording_executor(settings.deployment),
     )
+
+
+def _telling(settings: Settings, built: Graph) -> list[tuple[dg.JobDefinition, dg.SensorDefinition]]:
+    """The job and the sensor by which people are told; none where nobody is configured."""
+    beamline, deployment = settings.beamline, settings.deployment
+    if not deployment.messages.recipients:
+        return []
+    branches = {name: [asset_key(beamline, copy) for copy in branch.copies] for name, branch in built.branches.items()}
+    signs = Signs(built.arrival, built.ingested, built.seen, branches)
+    job = tell_job(beamline, deployment.messages, built.copies, deployment.ui)
+    return [(job, messages_sensor(beamline, deployment.timing, deployment.messages, signs, job))]
 
 
 @dg.definitions

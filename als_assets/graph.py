@@ -29,6 +29,8 @@ class Graph:
     """What every asset is a copy of."""
     arrival: dg.AssetKey
     ingested: dg.AssetKey
+    seen: dg.AssetKey
+    """The first look at it."""
     ingest: "ScanJob"
     branches: dict[str, "BranchJob"]
     statuses: dict[str, dg.AssetKey]

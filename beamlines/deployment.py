@@ -7,16 +7,20 @@ Does not: reading files, the environment or secrets (resources.settings).
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from beamlines.config import Beamline, ConfigurationError, load_mapping, parse
 from beamlines.facilities import FacilityRules, SlurmResources, Strict
+from beamlines.messages import Kind, Rate
 from beamlines.places import GIVEN, AbsolutePath, Place, RelativePath, Role
 from beamlines.policy import ExportDefault
 from beamlines.retention import Retention
+from beamlines.scans import ScanId
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -154,6 +158,52 @@ class ExportControlHere(Strict):
     """What holds for a scan of which no rule and nobody says anything."""
 
 
+class Recipient(Strict):
+    """Somebody who is told, by whatever service the address names."""
+
+    address: SecretName
+    """Where the address is found, as apprise writes one: most hold a password or a token."""
+    kinds: tuple[Kind, ...] = Field(min_length=1)
+    folders: tuple[str, ...] = ()
+    """Shell patterns on the folder below ``raw/``; a scan in such a folder, or below one, is among them."""
+    proposals: tuple[str, ...] = ()
+    """Such as ``BLS-00564``. With neither folders nor proposals it is told of every scan."""
+
+    @property
+    def hears_of_all(self) -> bool:
+        """Whether it is told of every scan. What it hears then says nothing of whose a scan is."""
+        return not (self.folders or self.proposals)
+
+    def wants(self, kind: Kind, scan: ScanId | None, proposal: str | None) -> bool:
+        """Whether it is told this of a scan, whose file names that proposal; or of what is about no scan."""
+        if kind not in self.kinds:
+            return False
+        if self.hears_of_all:
+            return True
+        return scan is not None and (self._by_folder(scan) or bool({proposal, scan.describe().proposal} & self._named))
+
+    @property
+    def _named(self) -> AbstractSet[str | None]:
+        return {*self.proposals}
+
+    def _by_folder(self, scan: ScanId) -> bool:
+        return any(fnmatchcase(scan.folder, one) or fnmatchcase(scan.folder, f"{one}/*") for one in self.folders)
+
+
+class Messages(Strict):
+    """Who is told what. With nothing configured nobody is told anything."""
+
+    recipients: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")], Recipient] = Field(default_factory=dict)
+    an_hour: int = Field(default=12, ge=0)
+    """So many messages a recipient gets by themselves; 0: digests alone."""
+    digest_every: timedelta = Field(default=timedelta(minutes=15), gt=timedelta(0))
+    """Of more than that come digests, so often."""
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.an_hour, self.digest_every)
+
+
 class Deployment(Strict):
     """One running system: a beamline, and what only this system has."""
 
@@ -176,6 +226,7 @@ class Deployment(Strict):
     retention: dict[str, RetentionHere] = Field(default_factory=dict)
     """By place."""
     shadow: Shadow | None = None
+    messages: Messages = Messages()
     timing: Timing
 
     @model_validator(mode="after")

@@ -259,6 +259,28 @@ suspects = sa.Table(
     sa.Index("suspects_by_partition", "partition"),
 )
 
+messages = sa.Table(
+    "messages",
+    _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("recipient", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sa.Column("branch", sa.String(64), nullable=False),
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("due", UtcDateTime, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("lost", sa.Integer, nullable=False, default=0),
+    sa.Column("changed", UtcDateTime, nullable=False),
+    sa.Column("alone", sa.Boolean),
+    sa.Column("sha256", sa.String(64)),
+    sa.Index("messages_once", "recipient", "kind", "about", "branch", unique=True),
+    sa.Index("messages_by_state", "recipient", "state", "due"),
+    sa.Index("messages_by_time", "recipient", "changed"),
+)
+
 
 class Database:
     """SQLite in a file, or PostgreSQL. Nothing is opened before it is used, and then missing tables are made."""

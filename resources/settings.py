@@ -69,6 +69,11 @@ def secret(name: SecretName, environment: Mapping[str, str] = os.environ) -> Cal
     return read
 
 
+def addresses_of(deployment: Deployment, environment: Mapping[str, str] = os.environ) -> dict[str, Callable[[], str]]:
+    """Readers of the addresses of those who are told, by name."""
+    return {name: secret(one.address, environment) for name, one in deployment.messages.recipients.items()}
+
+
 def login_of(deployment: Deployment) -> Login:
     """As whom a deployment asks Globus for everything but deletes."""
     return _login(deployment, deployment.globus)

@@ -14,7 +14,7 @@ from beamlines.layout import Artifact, Copy
 from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
 from sensors.arrivals import Complete
-from sensors.follow_up import Arrived
+from sensors.follow_up import Arrived, new_keys
 
 ARRIVAL, REASON, HANDED_TO = "arrival", "reason", "handed_to"
 _DECIDED = {
@@ -26,6 +26,7 @@ _DECIDED = {
 KEYS_A_QUERY = 1_000
 """About 10 ms each at 50,000 scans, whether or not they are known; all that are known would be 200 ms."""
 _OBSERVATIONS_A_SCAN = 4
+_ARRIVALS_A_SCAN = 4
 
 
 def arrival_record(beamline: Beamline, asset: dg.AssetKey, scan: Complete, arrival: Arrival) -> dg.AssetMaterialization:
@@ -140,6 +141,17 @@ def keys_begun(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collectio
     """Of some partition keys, those for which a run was created that makes the asset, or for which it is there."""
     kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_MATERIALIZATION)
     return keys_with(instance, asset, kinds, keys)
+
+
+def keys_new(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> set[str]:
+    """Of some partition keys, those of scans that have arrived as new ones; not what was only adopted."""
+    found: set[str] = set()
+    for some in _batches(keys):
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset, asset_partitions=sorted(some)), limit=_ARRIVALS_A_SCAN * len(some)
+        ).records
+        found |= new_keys([_arrived(record) for record in records])
+    return found
 
 
 def keys_decided(instance: dg.DagsterInstance, asset: dg.AssetKey, keys: Collection[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /slurm_rest, /control, /health.
+"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /slurm_rest, /messages, /control, /health.
 
 Belongs here: putting the services together, and serving them until told to stop.
 Does not: what any of them does, or the command line (__main__).
@@ -30,6 +30,7 @@ from beamlines.deployment import parse_deployment
 from beamlines.facilities import ComputeRules, SlurmRestRules
 from twin import compute as compute_service
 from twin import control as control_api
+from twin import messages as messages_service
 from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
 from twin.compute import Compute, registration
@@ -42,6 +43,7 @@ from twin.globus.conditions import ConditionsBoard
 from twin.globus.engine import Engine
 from twin.globus.journal import Journal
 from twin.globus.storage import Storage
+from twin.messages import Mailboxes
 from twin.scheduler import Cluster
 from twin.scheduler.local import LocalScheduler
 from twin.slurm_rest import SlurmRest, SlurmTokens
@@ -90,6 +92,7 @@ class Twin:
     world: World
     control: Control
     engine: Engine
+    mailboxes: Mailboxes
     nersc: Nersc | None
     compute: Compute | None = None
     slurm_site: SlurmSite | None = None
@@ -138,9 +141,11 @@ def serve(
         control = Control(injector, board, issuer, clock)
         deletes = world.deployment.globus.deletes
         globus = transfer.create_app(engine, issuer, None if deletes is None else deletes.client_id)
-        app = create_app(globus, control, nersc, compute, slurm_site, endpoints)
+        mailboxes = Mailboxes(world.deployment.messages, state_dir, clock)
+        mailboxes.write_addresses(url.partition("://")[2])
+        app = create_app(globus, control, mailboxes, nersc, compute, slurm_site, endpoints)
         stack.enter_context(running(app, listener))
-        yield Twin(url, world, control, engine, nersc, compute, slurm_site)
+        yield Twin(url, world, control, engine, mailboxes, nersc, compute, slurm_site)
 
 
 def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
@@ -225,6 +230,7 @@ def create_slurm_site(world: World, clock: SettableClock) -> SlurmSite | None:
 def create_app(
     globus: ASGIApp,
     control: Control,
+    mailboxes: Mailboxes,
     nersc: Nersc | None,
     compute: Compute | None = None,
     slurm_site: SlurmSite | None = None,
@@ -252,6 +258,7 @@ def create_app(
             Route("/health", health),
             Mount("/auth", auth.create_app(control.issuer)),
             Mount("/transfer", globus),
+            Mount("/messages", messages_service.create_app(mailboxes)),
             Mount("/control", control_api.create_app(control, controls)),
             *services,
         ]

@@ -47,6 +47,7 @@ def build(beamline: Beamline) -> Graph:
         copies=copies,
         arrival=asset_key(beamline, arrived),
         ingested=asset_key(beamline, first),
+        seen=asset_key(beamline, preview),
         ingest=scan_job(beamline, "ingest", [first, preview], what, ingest=beamline.name),
         branches={name: branch_job(beamline, name, branch) for name, branch in branches.items()},
         statuses={name: status_key(beamline, name) for name in beamline.facilities},
