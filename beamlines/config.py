@@ -25,6 +25,8 @@ from beamlines.scans import InvalidScanPathError, ScanId
 from beamlines.standing import Standing
 
 Model = TypeVar("Model", bound=BaseModel)
+_SECRET = ("secret", "token", "address")
+"""In the names of keys whose values no message shows: somebody may have written down what should only be named."""
 
 
 class ConfigurationError(ValueError):
@@ -219,4 +221,5 @@ def _as_written(location: tuple[int | str, ...]) -> Iterator[str]:
 
 def _shown(key: str, value: Any) -> str:
     """The refused value; but no whole section, in which a password may stand, and nothing of a secret."""
-    return "" if isinstance(value, dict | list) or "secret" in key else f" (is {value!r:.120})"
+    hidden = isinstance(value, dict | list) or any(word in key for word in _SECRET)
+    return "" if hidden else f" (is {value!r:.120})"

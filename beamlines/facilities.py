@@ -15,7 +15,7 @@ from beamlines.places import AbsolutePath
 class Strict(BaseModel):
     """A section of a configuration file: frozen, and a key that nobody reads is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True, extra="forbid")
 
 
 class Program(Strict):

@@ -42,7 +42,9 @@ LIMIT_S = 2.0
 _ROUNDS = 3
 _SCANS = "bl832_scans"
 _NEW_SCANS, _ROUTER, _STATUS = "bl832_new_scans", "bl832_route_to_nersc", "bl832_facility_status"
+_MESSAGES = "bl832_messages"
 _ARRIVAL, _INGESTED, _FIRST = (dg.AssetKey(["bl832", place, "raw"]) for place in ("spot832", "data832", "nersc"))
+_SEEN = dg.AssetKey(["bl832", "data832", "preview"])
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Bench:
             scan = Complete(f"{folder}/{number}.h5", 4, self.clock.now())
             self.daemon.instance.add_dynamic_partitions(_SCANS, [ScanId(scan.path).key])
             self.daemon.report(arrival_record(self.desk.beamline, _ARRIVAL, scan, Arrival.NEW))
-            self.daemon.report(dg.AssetMaterialization(_INGESTED, partition=ScanId(scan.path).key))
+            for made in (_INGESTED, _SEEN):
+                self.daemon.report(dg.AssetMaterialization(made, partition=ScanId(scan.path).key))
 
 
 def run(console: Console) -> None:
@@ -123,7 +126,7 @@ def run(console: Console) -> None:
 
 def _measure(known: int) -> dict[str, float]:
     with _bench(known) as bench:
-        for sensor in (_NEW_SCANS, _ROUTER):
+        for sensor in (_NEW_SCANS, _ROUTER, _MESSAGES):
             bench.daemon.tick(sensor)
         for _ in range(known // 2_000 + 5):  # so many ticks until every folder was looked at
             bench.clock.sleep(15)
@@ -131,12 +134,14 @@ def _measure(known: int) -> dict[str, float]:
         usual = {
             "new_scans, nothing new": bench.seconds(_NEW_SCANS, 0),
             "router, nothing new": bench.seconds(_ROUTER, 0),
+            "messages, nothing new": bench.seconds(_MESSAGES, 0),
         }
         bench.write_scans()
         bench.ingest_scans()
         ordinary = usual | {
             f"new_scans, {COMPLETE_A_TICK} complete scans": bench.seconds(_NEW_SCANS, COMPLETE_A_TICK),
             f"router, {COMPLETE_A_TICK} ingested scans": bench.seconds(_ROUTER, COMPLETE_A_TICK),
+            f"messages, {COMPLETE_A_TICK} scans seen": bench.seconds(_MESSAGES, 1),
             "new_scans, lost cursor": bench.seconds(_NEW_SCANS, 0, bench.forget(_NEW_SCANS)),
             "router, lost cursor": bench.seconds(_ROUTER, 0, bench.forget(_ROUTER)),
             "facility_status": bench.seconds(_STATUS, 0),
@@ -157,7 +162,7 @@ def _bench(known: int) -> Iterator[Bench]:
         clock = SleptClock(time=SystemClock().now())
         (state / "dagster").mkdir()
         instance = stack.enter_context(dg.instance_for_test(temp_dir=str(state / "dagster")))
-        past = Past(_SCANS, _ARRIVAL, [_INGESTED, _FIRST])
+        past = Past(_SCANS, _ARRIVAL, [_INGESTED, _FIRST, _SEEN])
         write(instance, past, range(known), clock.now() - timedelta(days=1))
         for number in range(known):
             desk.put(desk.raw("spot832", scan_path(number)), b"scan")

@@ -175,7 +175,8 @@ class Daemon:
     def _create(self, job: str, wanted: dg.RunRequest) -> None:
         if self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: str(wanted.run_key)})):
             return
-        tags = {**wanted.tags, RUN_KEY_TAG: str(wanted.run_key), PARTITION_NAME_TAG: str(wanted.partition_key)}
+        partition = {} if wanted.partition_key is None else {PARTITION_NAME_TAG: wanted.partition_key}
+        tags = {**wanted.tags, RUN_KEY_TAG: str(wanted.run_key), **partition}
         self.instance.create_run_for_job(self.repository.get_job(job), tags=tags)
         self.runs.append((job, str(wanted.partition_key)))
 

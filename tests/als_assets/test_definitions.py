@@ -57,7 +57,7 @@ def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.D
     retention = {f"bl832_retention_{place}" for place in ("spot832", "data832", "nersc", "pscratch", "alcf", "olcf")}
     reconciled = {name.replace("retention", "reconcile") for name in retention}
     people = {"bl832_hold", "bl832_release", "bl832_retention_set"}
-    operations = {"bl832_announce", "bl832_flight_check", "bl832_prune", "bl832_register"}
+    operations = {"bl832_announce", "bl832_flight_check", "bl832_prune", "bl832_register", "bl832_tell"}
     assert set(jobs) - of_scans == operations | retention | reconciled | people
 
 
