@@ -4,6 +4,8 @@ Belongs here: that receiver, and the addresses of the recipients that a deployme
 Does not: any real service, or what messages say (beamlines.messages).
 """
 
+import base64
+import binascii
 import html
 import json
 import secrets
@@ -37,7 +39,7 @@ class Mailboxes:
         self._messages = messages
         self._state_dir = state_dir
         self._clock = clock
-        self._passwords = {name: secrets.token_urlsafe(16) for name in messages.recipients}
+        self._passwords = {name: secrets.token_urlsafe(24) for name in messages.recipients}
         self._received: deque[dict[str, str]] = deque(maxlen=SHOWN)
 
     def write_addresses(self, netloc: str) -> None:
@@ -46,7 +48,7 @@ class Mailboxes:
             if recipient.address.file is not None:
                 path = Path(recipient.address.file)
                 must_be_inside(path, self._state_dir, f"messages.recipients.{name}.address")
-                write_secret(path, f"json://{netloc}/messages/{name}?+X-Password={self._passwords[name]}")
+                write_secret(path, f"json://{name}:{self._passwords[name]}@{netloc}/messages/{name}")
 
     def receive(self, recipient: str, password: str, document: object) -> bool:
         """Keep a message; False where it is for nobody, or the password is wrong."""
@@ -76,7 +78,7 @@ def create_app(mailboxes: Mailboxes) -> Starlette:
             document = json.loads(await request.body())
         except json.JSONDecodeError as error:
             return JSONResponse({"error": str(error)}, 422)
-        taken = mailboxes.receive(request.path_params["name"], request.headers.get("x-password", ""), document)
+        taken = mailboxes.receive(request.path_params["name"], _password(request), document)
         return JSONResponse({} if taken else {"error": "no such recipient, or not its password"}, 200 if taken else 401)
 
     async def page(_: Request) -> Response:
@@ -96,6 +98,14 @@ def create_app(mailboxes: Mailboxes) -> Starlette:
             Route("/{name}", receive, methods=["POST"]),
         ]
     )
+
+
+def _password(request: Request) -> str:
+    try:
+        said = base64.b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return said.partition(":")[2]
 
 
 def _shown(time: datetime) -> str:

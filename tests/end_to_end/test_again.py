@@ -40,6 +40,11 @@ def contents(stack: Stack, scan: ScanId) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in found if ".fine" not in str(path)}
 
 
+def runs_of_scans(instance: dg.DagsterInstance) -> int:
+    """Those that tell people of something begin whenever there is something to tell."""
+    return sum(run.job_name != "bl832_tell" for run in instance.get_runs())
+
+
 def test_reconstructed_again_a_scan_has_a_second_result_and_the_first_is_untouched(
     stack: Stack, fine: Result, scan: ScanId, before: dict[Path, str]
 ) -> None:
@@ -51,10 +56,10 @@ def test_reconstructed_again_a_scan_has_a_second_result_and_the_first_is_untouch
 
 @pytest.mark.usefixtures("fine")
 def test_other_settings_under_its_label_start_no_run(als: Command, instance: dg.DagsterInstance, scan: ScanId) -> None:
-    runs = instance.get_runs_count()
+    runs = runs_of_scans(instance)
     refused = als("reconstruct", scan.key, "--label", "fine", "--rings", "none")
     assert "rings: mean-sinogram there, none asked for" in str(refused.exception)
-    assert instance.get_runs_count() == runs
+    assert runs_of_scans(instance) == runs
 
 
 @pytest.mark.usefixtures("fine")

@@ -450,7 +450,7 @@ def test_no_secret_is_in_runs_their_logs_or_what_processes_print(
     night: Night, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address = (night.secrets / "messages_operators").read_text()
-    password = address.partition("+X-Password=")[2]
+    password = address.partition(":")[2].partition(":")[2].partition("@")[0]
     night.be_seen()
     night.twin.control.injector.add(Fault(match="POST /messages/operators", status=500))
     night.tick_and_tell()
@@ -459,6 +459,7 @@ def test_no_secret_is_in_runs_their_logs_or_what_processes_print(
     printed = capfd.readouterr()
     known = all_that_dagster_knows(night.instance) + printed.out + printed.err
     assert "bl832_tell" in known
+    assert len(password) == 32
     assert password not in known
     assert "json://" not in known
 
