@@ -52,11 +52,12 @@ def test_its_whole_graph_is_built_from_its_file(definitions: dg.Definitions) -> 
 def test_it_has_jobs_routers_and_partitions_of_its_own(definitions: dg.Definitions) -> None:
     jobs = {job.name for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     branches = {"bl901_pole", "bl901_dunes", "bl901_pole_again", "bl901_dunes_again"}
-    assert jobs == {"bl901_ingest", "bl901_announce", "bl901_register", "bl901_compare", "bl901_prune"} | branches
+    of_all = {f"bl901_{name}" for name in ("ingest", "announce", "register", "compare", "prune", "tell")}
+    assert jobs == of_all | branches
     sensors = {sensor.name for sensor in definitions.sensors or []}
     assert sensors == {
         *("bl901_new_scans", "bl901_route_to_pole", "bl901_route_to_dunes"),
-        *("bl901_facility_status", "bl901_reconciler"),
+        *("bl901_facility_status", "bl901_reconciler", "bl901_messages"),
     }
     assert [one.name for one in definitions.schedules or []] == ["bl901_prune_schedule"]  # and for no flight check
     graph = definitions.resolve_asset_graph()
