@@ -37,7 +37,7 @@ def test_what_was_received_is_listed_and_shown_escaped(module_twin: Twin) -> Non
     page = httpx.get(f"{module_twin.url}/messages/").text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    assert page.index("&lt;script&gt;") < page.index("first")
+    assert page.index("<h3>&lt;script&gt;") < page.index("<h3>first")
     assert [one["title"] for one in httpx.get(f"{module_twin.url}/messages/received").json()][-2:] == [
         "first",
         "<script>x</script>",
