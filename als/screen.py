@@ -1,7 +1,7 @@
 """What a terminal shows of a scan: its way while it happens, and the table at the end.
 
 Belongs here: rich tables and lines.
-Does not: reading events (follow), or arithmetic (figures).
+Does not: reading events (follow), or arithmetic (beamlines.seconds).
 """
 
 from collections.abc import Collection
@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from als.figures import Split, outside_of, overhead_s, split_of_asset
 from als.follow import AssetView, Progress, ScanView
 from als.words import size
+from beamlines.seconds import Split, outside_of, overhead_s, split_of
 
 _STYLE = {Progress.WAITING: "dim", Progress.RUNNING: "cyan", Progress.DONE: "green", Progress.FAILED: "bold red"}
 PROMISED_S, PROMISED_OVERHEAD_S, PROMISED_BRANCH_OVERHEAD_S = 150, 30, 20
@@ -71,11 +71,11 @@ def summary(view: ScanView) -> Table:
     for column in ("files", "bytes", "seconds", "transfer", "queue", "job", "ours", "checks"):
         table.add_column(column, justify="right", no_wrap=True)
     for asset in view.assets.values():
-        split = split_of_asset(asset.metadata)
+        split = split_of(asset.metadata)
         passed = sum(asset.checks.values())
         checks = Text(f"{passed}/{len(asset.checks)}" if asset.checks else "")
         checks.stylize("green" if passed == len(asset.checks) else "bold red")
-        table.add_row(Text(_name(asset)), *_amounts(asset)[:2], *_seconds(asset, split), checks)
+        table.add_row(Text(_name(asset)), *_amounts(asset)[:2], *_seconds(split), checks)
     return table
 
 
@@ -111,8 +111,8 @@ def _against(seconds: float, promised_s: float) -> Text:
     return Text(said, style="green" if kept else "bold yellow")
 
 
-def _seconds(asset: AssetView, split: Split) -> list[str]:
-    if "seconds" not in asset.metadata:
+def _seconds(split: Split | None) -> list[str]:
+    if split is None:
         return [""] * 5
     return [f"{value:.1f}" for value in (split.total_s, split.transfer_s, split.queue_s, split.job_s, split.ours_s)]
 

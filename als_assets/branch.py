@@ -1,7 +1,8 @@
 """A facility's branch: jobs beside its scratch place, and their products copied to where they are kept.
 
 Belongs here: the factories of a branch's assets; adding a facility is a YAML entry over these.
-Does not: how a job is submitted (resources.facilities), or the raw copy that it starts from (raw).
+Does not: which copies a branch has (beamlines.branches), how a job is submitted (resources.facilities), or the raw copy
+that it starts from (raw).
 """
 
 import hashlib
@@ -16,8 +17,8 @@ from als_assets.naming import asset_key, asset_spec
 from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, product_key, raw_key
 from als_assets.settings import ReconstructionConfig, digest, settings_of
 from als_assets.step import RETRIED, Pulse, Stopwatch, remote_step
+from beamlines.branches import Branch
 from beamlines.config import Beamline
-from beamlines.facilities import FacilityRules
 from beamlines.layout import Artifact, Copy
 from beamlines.manifest import Manifest, ManifestFile
 from beamlines.places import Place
@@ -32,73 +33,8 @@ from resources.remote import Remote
 from resources.transfer import CopyRequest, Item, PendingCopy, Transfer, TransferReceipt
 from resources.work import WorkKey
 
-PRODUCTS = (Artifact.TIFF, Artifact.ZARR)
 STEPS = {Artifact.RAW: Step.STAGE, Artifact.TIFF: Step.RECONSTRUCT, Artifact.ZARR: Step.PYRAMID}
 """What a job does for each copy on scratch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """The copies of one facility's chain, in the order in which they are made."""
-
-    name: str
-    facility: FacilityRules
-    first_raw: Copy
-    """The copy on site that the branch starts from."""
-    raw: Copy
-    """The raw copy that the jobs take: on site the first one itself, else one at the facility."""
-    work: dict[Artifact, Copy]
-    """What the jobs make: the products, and the raw file where they stage it to a place of its own."""
-    kept: dict[str, dict[Artifact, Copy]]
-    """By place: the products that are copied back."""
-
-    @classmethod
-    def of(cls, beamline: Beamline, name: str, first_raw: Copy) -> "Branch":
-        """The branch that a facility's entry in the configuration describes."""
-        facility = beamline.facilities[name]
-        work = beamline.places[facility.work]
-        staged = {} if facility.work == facility.raw else {Artifact.RAW: Copy(work, Artifact.RAW)}
-        return cls(
-            name=name,
-            facility=facility,
-            first_raw=first_raw,
-            raw=Copy(beamline.places[facility.raw], Artifact.RAW),
-            work=staged | {a: Copy(work, a, maker=name) for a in PRODUCTS},
-            kept={
-                place: {a: Copy(beamline.places[place], a, maker=name) for a in PRODUCTS} for place in facility.results
-            },
-        )
-
-    @property
-    def products(self) -> list[Copy]:
-        """What is made of a raw file and copied back, without any raw copy."""
-        return [copy for copy in self.copies if copy.artifact is not Artifact.RAW]
-
-    @property
-    def copies(self) -> list[Copy]:
-        """Every copy of the branch, in the order in which they are made; the raw one first, where it needs one."""
-        raw = [] if self.raw == self.first_raw else [self.raw]
-        return [*raw, *self.work.values(), *(copy for products in self.kept.values() for copy in products.values())]
-
-    def results_at(self, place: Place) -> list[Copy]:
-        """Its products at a place, the stack of slices first."""
-        return [copy for copy in self.products if copy.place == place]
-
-    @property
-    def jobs(self) -> list[tuple[Artifact, ...]]:
-        """What each of its jobs makes: one fused job or two, as the configuration says."""
-        fused = self.facility.jobs == "fused"
-        jobs: list[tuple[Artifact, ...]] = [PRODUCTS] if fused else [(artifact,) for artifact in PRODUCTS]
-        return [(Artifact.RAW, *jobs[0]), *jobs[1:]] if Artifact.RAW in self.work else jobs
-
-    def step(self, made: tuple[Artifact, ...]) -> str:
-        """What the step of one of its jobs is called."""
-        return f"{self.name}_{'_'.join(made)}_job"
-
-    @property
-    def first(self) -> Copy:
-        """The copy by which one tells that a scan has entered the branch."""
-        return self.copies[0]
 
 
 def branch_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
@@ -115,8 +51,6 @@ def job_assets(beamline: Beamline, branch: Branch) -> list[dg.AssetsDefinition]:
 
 def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -> dg.AssetsDefinition:
     work = branch.work
-    taken = work.get(Artifact.RAW, branch.raw)
-    before = {Artifact.RAW: branch.raw, Artifact.TIFF: taken, Artifact.ZARR: work[Artifact.TIFF]}
     how = f"Made by a job at {branch.name}{' that stages the raw file itself' if Artifact.RAW in work else ''}."
     # One key for whatever part of a job is asked for: two jobs never write the same folder, and other settings for a
     # part of it are refused as they are for the whole.
@@ -149,7 +83,7 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
 
     declared = dg.multi_asset(
         name=branch.step(made),
-        specs=[asset_spec(beamline, work[a], [before[a]], made_by=how, skippable=True) for a in made],
+        specs=[asset_spec(beamline, work[a], [branch.made_of(work[a])], made_by=how, skippable=True) for a in made],
         check_specs=checks.check_specs(beamline, [work[a] for a in made]),
         can_subset=True,
         pool=f"{branch.name}_jobs",
@@ -259,7 +193,8 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
                 verdicts = _looked_at(copy, key, manifest, outcome, transfer, clock)
                 yield from checks.report(asset_key(beamline, copy), verdicts)
                 picture = evidence.picture(manifest, restricted=gate.is_restricted(key.scan))
-                yield _returned(beamline, copy, key, manifest, outcome, picture, watch.seconds)
+                source = branch.work[copy.artifact].place
+                yield _returned(beamline, copy, key, manifest, outcome, source, picture, watch.seconds)
             except (PlatformError, dg.Failure) as error:
                 failures.append(error)  # what became of one copy changes nothing for the others
         for failure in failures:
@@ -340,6 +275,7 @@ def _returned(
     key: PartitionKey,
     manifest: Manifest,
     receipt: TransferReceipt,
+    source: Place,
     picture: evidence.Metadata,
     seconds: float,
 ) -> dg.MaterializeResult[None]:
@@ -348,7 +284,7 @@ def _returned(
         metadata={
             **picture,
             **evidence.of_copy(copy, key, manifest.total_files, manifest.total_bytes, seconds),
-            **evidence.of_transfer(receipt),
+            **evidence.of_transfer(receipt, source),
             **evidence.of_product(manifest),
         },
     )

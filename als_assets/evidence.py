@@ -13,15 +13,23 @@ import dagster as dg
 
 from beamlines.layout import Copy
 from beamlines.manifest import Manifest
+from beamlines.places import Place
 from beamlines.scans import PartitionKey
+from beamlines.seconds import (
+    COPIED_FROM,
+    JOB_SECONDS,
+    QUEUE_SECONDS,
+    REMOTE_BEGAN,
+    REMOTE_ENDED,
+    REUSED,
+    SECONDS,
+    TRANSFER_SECONDS,
+)
 from resources.facilities import JobResult
 from resources.transfer import TransferReceipt
 
 Metadata = Mapping[str, dg.MetadataValue[Any]]
 
-REMOTE_BEGAN = "remote_began"
-REMOTE_ENDED = "remote_ended"
-"""Between these two times the outside world worked for us: the rest of a scan's time is our own."""
 _SHOWN_ELSEWHERE = frozenset({"thumbnail_png", "contact_sheet_jpeg", "quality"})
 """As pictures, and as checks."""
 _THUMBNAIL_BYTES = 100_000
@@ -36,17 +44,18 @@ def of_copy(copy: Copy, key: PartitionKey, files: int, size_bytes: int, seconds:
         "scan": dg.MetadataValue.text(sendable(key.scan.path)),
         "files": dg.MetadataValue.int(files),
         "bytes": dg.MetadataValue.int(size_bytes),
-        "seconds": dg.MetadataValue.float(round(seconds, 2)),
+        SECONDS: dg.MetadataValue.float(round(seconds, 2)),
     }
 
 
-def of_transfer(receipt: TransferReceipt) -> Metadata:
+def of_transfer(receipt: TransferReceipt, source: Place) -> Metadata:
     """Globus' side of a copy."""
     return {
         **_found(receipt.reused),
+        COPIED_FROM: dg.MetadataValue.text(source.name),
         "globus_task": dg.MetadataValue.text(receipt.task_id or "none: equal content lay there"),
         "checksum_evidence": dg.MetadataValue.text(receipt.verified_by),
-        "transfer_seconds": dg.MetadataValue.float(receipt.seconds),
+        TRANSFER_SECONDS: dg.MetadataValue.float(receipt.seconds),
         **_rate(receipt),
         "transfer_faults": dg.MetadataValue.int(receipt.faults),
         **interval(receipt.requested, receipt.completed),
@@ -55,7 +64,7 @@ def of_transfer(receipt: TransferReceipt) -> Metadata:
 
 def _found(reused: bool) -> Metadata:
     what = "found as it was made before; nothing was sent, and what is said below is of that time"
-    return {"this_run": dg.MetadataValue.text(what)} if reused else {}
+    return {REUSED: dg.MetadataValue.text(what)} if reused else {}
 
 
 def _rate(receipt: TransferReceipt) -> Metadata:
@@ -74,7 +83,7 @@ def of_job(job: JobResult) -> Metadata:
         "logs": dg.MetadataValue.json(list(job.logs)),
         "log_tail": dg.MetadataValue.md(fenced(job.log_tail)),
     }
-    for name, seconds in (("queue_seconds", job.queue_seconds), ("job_seconds", job.job_seconds)):
+    for name, seconds in ((QUEUE_SECONDS, job.queue_seconds), (JOB_SECONDS, job.job_seconds)):
         if seconds is not None:
             known[name] = dg.MetadataValue.float(seconds)
     if job.submitted is not None and job.ended is not None:

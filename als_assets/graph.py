@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from als_assets.branch import Branch
 from als_assets.naming import asset_key, scan_partitions
+from beamlines.branches import Branch
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 from tomography.settings import Settings, described

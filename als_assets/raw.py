@@ -19,7 +19,7 @@ from als_assets.step import Stopwatch, refusal, remote_step
 from beamlines.config import Beamline
 from beamlines.layout import LEGACY, Copy
 from beamlines.manifest import Manifest, Program
-from beamlines.places import Location, Role
+from beamlines.places import Location, Place, Role
 from beamlines.policy import Arrival
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey
 from beamlines.standing import SeenFile
@@ -65,7 +65,7 @@ def first_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefin
         receipt = transfer.copy(CopyRequest(key.scan, (item,), fingerprint), work, step.pulse)
         _must_be_unchanged(step, origin, announced, clock, "while it was copied")
         manifest = _first_manifest(here, target.manifest(key), clock)
-        return _Made(manifest, receipt, origin, (_inspected(step, here),))
+        return _Made(manifest, receipt, source.place, origin, (_inspected(step, here),))
 
     return _raw_asset(beamline, source, target, make)
 
@@ -79,7 +79,8 @@ def _copied_back(beamline: Beamline, step: "_Step", target: Copy, announced: See
             item = Item(keeper.location(key), target.location(key), sha256=content.sha256, bytes=content.bytes)
             work = WorkKey(asset_key(beamline, target).to_user_string(), str(key), "", _fingerprint(announced))
             receipt = step.transfer.copy(CopyRequest(key.scan, (item,), work.fingerprint), work, step.pulse)
-            return _Made(manifest, receipt, keeper.location(key), (_inspected(step, target.location(key)),))
+            looked_at = keeper.location(key)
+            return _Made(manifest, receipt, keeper.place, looked_at, (_inspected(step, target.location(key)),))
     places = ", ".join(keeper.place.name for keeper in _kept_at(beamline, target)) or "no other place"
     raise FileNotFoundError(f"The scan lies neither on the acquisition machine nor at {places}")
 
@@ -110,7 +111,7 @@ def onward_copy(beamline: Beamline, source: Copy, target: Copy) -> dg.AssetsDefi
         )
         work = WorkKey(this.to_user_string(), str(key), "", content.sha256)
         receipt = step.transfer.copy(CopyRequest(key.scan, items, content.sha256), work, step.pulse)
-        return _Made(manifest, receipt, target.location(key))
+        return _Made(manifest, receipt, source.place, target.location(key))
 
     return _raw_asset(beamline, source, target, make)
 
@@ -132,6 +133,7 @@ class _Made:
 
     manifest: Manifest
     receipt: TransferReceipt
+    source: Place
     looked_at: Location
     about_the_scan: tuple[checks.Verdict, ...] = ()
 
@@ -168,7 +170,7 @@ def _raw_asset(
             metadata={
                 **evidence.of_copy(target, key, 1, made.manifest.total_bytes, watch.seconds),
                 "sha256": made.manifest.files[0].sha256,
-                **evidence.of_transfer(made.receipt),
+                **evidence.of_transfer(made.receipt, made.source),
             },
         )
 

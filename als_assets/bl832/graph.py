@@ -5,7 +5,7 @@ Belongs here: the order of the factories. Does not: anything about one running s
 
 import dagster as dg
 
-from als_assets.branch import Branch, branch_assets
+from als_assets.branch import branch_assets
 from als_assets.comparison import comparison_asset, comparison_job
 from als_assets.facility_status import status_spec
 from als_assets.graph import Graph, again_job, branch_job, scan_job
@@ -15,6 +15,7 @@ from als_assets.operations.flight_check import flight_check_job
 from als_assets.operations.register import register_job
 from als_assets.preview import preview_asset
 from als_assets.raw import arrival_spec, first_copy
+from beamlines.branches import Branch, stages
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 
@@ -30,15 +31,13 @@ def build(beamline: Beamline) -> Graph:
         first_copy(beamline, arrived, first),
         preview_asset(beamline, first, preview),
     ]
-    copies = [arrived, first, preview]
     comparison, results = Copy(site, Artifact.COMPARISON), {name: b.results_at(site) for name, b in branches.items()}
     for branch in branches.values():
-        copies += branch.copies
         assets += branch_assets(beamline, branch)
     assets += [status_spec(beamline, name) for name in beamline.facilities]
     if any(results.values()):
-        copies.append(comparison)
         assets.append(comparison_asset(beamline, comparison, results))
+    copies = [stage.copy for stage in stages(beamline)]
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
         beamline=beamline,

@@ -8,11 +8,11 @@ import dagster as dg
 import httpx
 import pytest
 
-from als.figures import outside_of, overhead_s
 from als.follow import ScanView
 from als.graphql import Webserver
 from als.stack import Stack
 from beamlines.scans import ScanId
+from beamlines.seconds import outside_of, overhead_s
 from resources.clock import SystemClock
 from resources.database import Database
 from resources.ledger import Ledger
