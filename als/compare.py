@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from als.connection import connect
+from als.names import known_scan
 from als.options import UP_STATE, StateDir
 from als.reconstruct import follow_run
 from als.saying import say
-from als.scans import Name, known_scan
+from als.scans import Name
 from beamlines.scans import PartitionKey
 
 if TYPE_CHECKING:

@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from als import archive, branches, compare, doctor, messages, reconciliation, reconstruct, remote, retention, scans
+from als import (
+    archive,
+    branches,
+    compare,
+    doctor,
+    messages,
+    metrics,
+    reconciliation,
+    reconstruct,
+    remote,
+    retention,
+    scans,
+)
 from als import stack as stacks
 from als.connection import NothingRunsError
 from als.options import DEMO_STATE, UP_STATE, StateDir
@@ -34,6 +46,7 @@ app.add_typer(remote.app, name="remote")
 app.add_typer(messages.app, name="messages")
 retention.app.command()(reconciliation.reconcile)
 app.add_typer(retention.app, name="retention")
+app.command()(metrics.metrics)
 app.command()(doctor.doctor)
 app.add_typer(doctor.cutover, name="cutover")
 
@@ -97,11 +110,15 @@ def up(
 ) -> None:
     """Keep the twin and Dagster running, with the sensors on, until Ctrl-C."""
     clock = SystemClock()
-    with stacks.running(state.resolve(), clock, ui_port=port, twin_port=stacks.TWIN_PORT) as stack:
+    with (
+        stacks.running(state.resolve(), clock, ui_port=port, twin_port=stacks.TWIN_PORT) as stack,
+        stacks.metrics(stack) as metrics_url,
+    ):
         try:
             console.print(
                 f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\n"
-                f"messages       {stack.twin_url}/messages/\nlogs and data  {stack.state}\n"
+                f"messages       {stack.twin_url}/messages/\nmetrics        {metrics_url}\n"
+                f"logs and data  {stack.state}\n"
                 "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
                 highlight=False,
                 soft_wrap=True,

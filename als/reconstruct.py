@@ -12,9 +12,10 @@ import typer
 from pydantic import ValidationError
 
 from als.connection import connect
+from als.names import known_scan
 from als.options import UP_STATE, StateDir
 from als.saying import console, say, say_problem
-from als.scans import Name, known_scan
+from als.scans import Name
 from beamlines.layout import Copy
 from beamlines.scans import PartitionKey
 from tomography.settings import Settings, described, option

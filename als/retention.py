@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from als.connection import connect
+from als.names import known_scan
 from als.options import UP_STATE, StateDir
 from als.saying import say
-from als.scans import Note, known_scan
+from als.scans import Note
 from als.words import size
 from beamlines.scans import PartitionKey
 

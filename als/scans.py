@@ -4,24 +4,17 @@ Belongs here: arguments, and words for people.
 Does not: what follows from a decision (resources.standings, als_assets.operations).
 """
 
-import difflib
-import json
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from als.connection import connect
+from als.names import known_scan
 from als.options import UP_STATE, StateDir
-from als.saying import console, end_with, say
+from als.saying import end_with, say
 from beamlines.announcements import Announcement
-from beamlines.config import Beamline
 from beamlines.decisions import Reason
-from beamlines.scans import SUFFIX, InvalidPartitionKeyError, PartitionKey, ScanId
-from beamlines.standing import Standing
+from beamlines.scans import PartitionKey, ScanId
 from resources.clock import SystemClock
 from resources.errors import PlatformError
 
@@ -33,11 +26,6 @@ app = typer.Typer(no_args_is_help=True, help="What is known of one scan, and wha
 
 Name = Annotated[str, typer.Argument(help="Its partition key, its path below raw/, or its whole path.")]
 Note = Annotated[str, typer.Option("--note", help="Why: kept, with your name and the time.")]
-_SIMILAR = 3
-
-
-class UnknownScanError(ValueError):
-    """A name of which nothing is known: mistyped, most likely."""
 
 
 def new_scan(
@@ -65,24 +53,13 @@ def new_scan(
 
 @app.command()
 def show(name: Name, state: StateDir = UP_STATE) -> None:
-    """Show what was recorded and decided about a scan."""
-    from als.platform import platform
+    """Show where a scan stands: every copy and product, what it waits for, and what was decided about it."""
+    from als.lookup import lookup
+    from als.show import show_scan
 
-    with platform(connect(state)) as at:
-        scan = known_scan(at, name)
-        standing, history = at.standings.of(scan.key), at.standings.history(scan.key)
-        words = _words(at.beamline, scan, standing)
-    say(f"{scan.key}\n{scan.path!r}")
-    for word, value in words:
-        say(f"  {word:<12} {value}")
-    if history:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        for column in ("when (UTC)", "what", "by", "note", "detail"):
-            table.add_column(column)
-        for entry in history:
-            when = f"{entry.at:%Y-%m-%d %H:%M:%S}"
-            table.add_row(*(Text(text) for text in (when, entry.what, entry.author, entry.note, _brief(entry.detail))))
-        console.print(table)
+    connection, clock = connect(state), SystemClock()
+    with lookup(connection) as at:
+        show_scan(at.scan(name), at.stages, connection.settings.deployment.ui, clock.now())
 
 
 @app.command()
@@ -201,42 +178,6 @@ def accept(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         say(f"its ingest begins (run {at.webserver.launch(at.graph.ingest.name, tags=tags)})")
 
 
-def known_scan(at: "Platform", name: str) -> ScanId:
-    """The scan that a person means, by a whole path, a path below raw/, or a key: one of which something is known.
-
-    Raises UnknownScanError: a decision about a typing error helps nobody, and one about a guessed scan harms.
-    """
-    for scan in _meanings(at.beamline, name):
-        if _is_known(at, scan):
-            return scan
-    known = _known_keys(at)
-    called_so = [key for key in known if key.endswith(f"/{name.removesuffix(SUFFIX)}")] if "/" not in name else []
-    similar = called_so[:_SIMILAR] or difflib.get_close_matches(name, known, _SIMILAR)
-    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
-    raise UnknownScanError(f"nothing is known of {name!r}{hint}")
-
-
-def _meanings(beamline: Beamline, name: str) -> Iterator[ScanId]:
-    """A name that is a key as it stands is that key before it is a path."""
-    if name.startswith("/"):
-        yield Announcement(path=name).scan(beamline)
-        return
-    with suppress(InvalidPartitionKeyError):
-        yield PartitionKey.parse(name).scan  # of a labelled reconstruction it is the scan that is meant
-    if name.endswith(SUFFIX):
-        yield ScanId(name)
-
-
-def _is_known(at: "Platform", scan: ScanId) -> bool:
-    partitions = str(at.graph.partitions.name)
-    return at.instance.has_dynamic_partition(partitions, scan.key) or at.standings.of(scan.key) != Standing()
-
-
-def _known_keys(at: "Platform") -> list[str]:
-    keys = {*at.instance.get_dynamic_partitions(str(at.graph.partitions.name)), *at.standings.restricted()}
-    return sorted(key for key in keys if "@" not in key)
-
-
 def _terminate(at: "Platform", run_ids: list[str]) -> list[str]:
     """End runs; what could not be. The remote work is ended by itself, so that a silent webserver stops nothing."""
     try:
@@ -253,33 +194,6 @@ def _is_ingested(at: "Platform", scan: ScanId) -> bool:
 
     wanted = dg.AssetRecordsFilter(at.graph.ingested, asset_partitions=[str(PartitionKey(scan))])
     return bool(at.instance.fetch_materializations(wanted, limit=1).records)
-
-
-def _words(beamline: Beamline, scan: ScanId, standing: Standing) -> list[tuple[str, str]]:
-    restriction = beamline.export_control.restriction(scan, standing)
-    words = [("leaves site", "yes" if restriction is None else f"no ({restriction[0]}): {restriction[1]}")]
-    if standing.lifted:
-        words.append(("lifted", "an operator says that it is not export controlled"))
-    if standing.withheld_from:
-        words.append(("not to", ", ".join(sorted(standing.withheld_from))))
-    if standing.file is not None:
-        words.append(("file", str(standing.file)))
-    if standing.proposal is not None:
-        words.append(("proposal", f"{standing.proposal} (the file's own word)"))
-    if standing.aborted is not None:
-        words.append(("not whole", standing.aborted))
-    if standing.changed is not None:
-        words.append(("changed", standing.changed))
-    return words
-
-
-def _brief(detail: str) -> str:
-    """A detail for a table: of a document, which copy it is about and how it ended."""
-    try:
-        document = json.loads(detail)
-    except ValueError:
-        return detail
-    return f"{document['state']}: {document['copy']}" if isinstance(document, dict) and "copy" in document else detail
 
 
 def _said(left: "Left") -> str:

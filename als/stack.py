@@ -16,18 +16,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
-import psutil
+from typing import TYPE_CHECKING
 
 from als.connection import ENVIRONMENT
 from beamlines.places import Store
 from resources.clock import Clock
 from resources.settings import DEPLOYMENT_VARIABLE, PROJECT, STATE_VARIABLE, load_settings
 
+if TYPE_CHECKING:
+    import psutil
+
 HOST = "127.0.0.1"
 TWIN = PROJECT / "config" / "twin.yaml"
-UI_PORT, TWIN_PORT = 3000, 8832
+UI_PORT, TWIN_PORT, METRICS_PORT = 3000, 8832, 9832
 LOCK = "lock"
 _MARK = "ALS_STACK"
 _READY_S = 120
@@ -98,6 +99,18 @@ def running(state: Path, clock: Clock, *, ui_port: int, twin_port: int) -> Itera
                 process.wait()
 
 
+@contextmanager
+def metrics(stack: Stack) -> Iterator[str]:
+    """Serve the metrics of a running stack while inside; their address. Nobody waits until they are there."""
+    port = _free(METRICS_PORT)
+    process = _start(stack, "metrics", ["-m", "als", "metrics", "--port", str(port)])
+    try:
+        yield f"http://{HOST}:{port}/metrics"
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def measure(state: Path, options: Sequence[str]) -> str:
     """Let the simulated beamline of a state folder measure a scan; its path below raw/. Raises StackError."""
     environment = {**os.environ, STATE_VARIABLE: str(state)}
@@ -120,6 +133,8 @@ def end_all(state: Path) -> None:
     A stopped ``dagster dev`` leaves its run workers alive, and they are in no process group of ours; but every process
     inherits the environment that the stack was started with.
     """
+    import psutil
+
     for number in (signal.SIGTERM, *[signal.SIGKILL] * _KILL_ROUNDS):
         ours = [process for process in psutil.process_iter() if _carries(process, str(state))]
         for process in ours:
@@ -167,6 +182,8 @@ def _start(stack: Stack, name: str, arguments: Sequence[str]) -> "subprocess.Pop
 
 
 def _await(url: str, process: "subprocess.Popen[bytes]", clock: Clock, log: Path) -> None:
+    import httpx  # a third of a second for every command
+
     give_up = clock.now().timestamp() + _READY_S
     while process.poll() is None and clock.now().timestamp() < give_up:
         with suppress(httpx.TransportError):
@@ -188,14 +205,18 @@ def _free(port: int) -> int:
     raise StackError("no free port on this machine")
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
+def _carries(process: "psutil.Process", mark: str) -> bool:
+    import psutil
+
     try:
         return process.environ().get(_MARK) == mark
     except psutil.Error:
         return False  # gone, or another person's
 
 
-def _send(process: psutil.Process, number: signal.Signals) -> None:
+def _send(process: "psutil.Process", number: signal.Signals) -> None:
+    import psutil
+
     try:
         process.send_signal(number)
     except psutil.NoSuchProcess:

@@ -16,6 +16,7 @@ from als_assets.bindings import Facilities
 from als_assets.naming import asset_key, asset_spec
 from als_assets.raw import GLOBUS_POOL, Events, manifest_here, onward_copy, product_key, raw_key
 from als_assets.settings import ReconstructionConfig, digest, settings_of
+from als_assets.split import with_split
 from als_assets.step import RETRIED, Pulse, Stopwatch, remote_step
 from beamlines.branches import Branch
 from beamlines.config import Beamline
@@ -79,7 +80,8 @@ def _job_asset(beamline: Beamline, branch: Branch, made: tuple[Artifact, ...]) -
             work_key = WorkKey(work_name, str(key), made_with, raw.sha256)
             result = facilities[branch.name].run(job.spec(), work_key, pulse)
         for artifact in wanted:
-            yield from _made(beamline, branch, work[artifact], key, result, raw, watch.seconds)
+            made_now = _made(beamline, branch, work[artifact], key, result, raw, watch.seconds)
+            yield from with_split(made_now, context, beamline, branch, key)
 
     declared = dg.multi_asset(
         name=branch.step(made),
@@ -194,7 +196,8 @@ def return_asset(beamline: Beamline, branch: Branch) -> dg.AssetsDefinition:
                 yield from checks.report(asset_key(beamline, copy), verdicts)
                 picture = evidence.picture(manifest, restricted=gate.is_restricted(key.scan))
                 source = branch.work[copy.artifact].place
-                yield _returned(beamline, copy, key, manifest, outcome, source, picture, watch.seconds)
+                done = _returned(beamline, copy, key, manifest, outcome, source, picture, watch.seconds)
+                yield from with_split([done], context, beamline, branch, key)
             except (PlatformError, dg.Failure) as error:
                 failures.append(error)  # what became of one copy changes nothing for the others
         for failure in failures:

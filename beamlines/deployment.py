@@ -204,6 +204,15 @@ class Messages(Strict):
         return Rate(self.an_hour, self.digest_every)
 
 
+class MetricsHere(Strict):
+    """Where metrics are served for a Prometheus server."""
+
+    address: str = "127.0.0.1"
+    """The loopback: whoever reaches it reads how much is done here, and no scan's name."""
+    port: int = Field(default=9832, ge=0, le=65535)
+    """0: a free one, which the command says."""
+
+
 class Deployment(Strict):
     """One running system: a beamline, and what only this system has."""
 
@@ -227,6 +236,7 @@ class Deployment(Strict):
     """By place."""
     shadow: Shadow | None = None
     messages: Messages = Messages()
+    metrics: MetricsHere = MetricsHere()
     timing: Timing
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import announcements, imports, reconciliation, register, retention, ticks, waiting
+from benchmarks import announcements, imports, reconciliation, register, retention, scan_show, ticks, waiting
 
 BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "imports": imports.run,
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "reconciliation": reconciliation.run,
     "announcements": announcements.run,
     "waiting": waiting.run,
+    "scan-show": scan_show.run,
 }
 
 

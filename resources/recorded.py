@@ -85,7 +85,7 @@ class Recorded:
     def put(self, copies: Collection[RecordedCopy]) -> None:
         """Keep these records instead of earlier ones of the same copies; no two of one copy."""
         with self._database.writing() as connection:
-            insert_or_replace(connection, recorded_copies, [_row(copy) for copy in copies])
+            insert_or_replace(connection, recorded_copies, [_row(copy) for copy in copies], newer_by="storage_id")
 
     def drop(self, asset: str, partitions: Collection[str]) -> None:
         """Forget records that the event log has no more."""
@@ -188,7 +188,7 @@ class Suspects:
         return self._select()
 
     def of(self, partitions: Collection[str]) -> list[Suspect]:
-        """The same of some partitions."""
+        """Those of some partitions."""
         return self._select(suspects.c.partition.in_(partitions))
 
     def _select(self, *where: sa.ColumnElement[bool]) -> list[Suspect]:

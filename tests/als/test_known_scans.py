@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from als.scans import UnknownScanError, known_scan
+from als.names import UnknownScanError, known_scan
 from als_assets.naming import scan_partitions
 from beamlines.config import parse_beamline
 from beamlines.decisions import Reason

@@ -34,6 +34,13 @@ def test_a_newer_record_of_a_copy_replaces_it_alone_and_what_was_gone_is_there_a
     assert all_of(recorded) == [newer, AGAIN, B]
 
 
+def test_who_has_followed_the_log_for_longer_puts_nothing_older_over_what_another_has_read(recorded: Recorded) -> None:
+    newer = replace(A, storage_id=12, bytes=11)
+    recorded.put([newer])
+    recorded.put([A, B])
+    assert all_of(recorded) == [newer, B]
+
+
 def test_what_the_log_has_no_more_is_forgotten_of_that_asset_alone(recorded: Recorded) -> None:
     recorded.put([A, replace(A, asset="data832/raw"), B])
     recorded.drop("nersc/raw", ["x/a", "x/never"])
