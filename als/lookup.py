@@ -4,8 +4,8 @@ Belongs here: opening the tables, and which of them are asked.
 Does not: queries (resources), or what follows from them (als_assets.whereabouts).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from als_assets.whereabouts import Read
 from beamlines.branches import Stage, stages
 from beamlines.config import Beamline
 from beamlines.retention import name_of
-from beamlines.scans import PartitionKey, ScanId
+from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
 from beamlines.seconds import Expected, expected
 from beamlines.standing import Standing
 from resources.certificates import Certificates
@@ -58,8 +58,7 @@ class Lookup:
             return self.log.knows(partitions, scan.key) or standings.of(scan.key) != Standing()
 
         scan = meant_scan(self.beamline, name, is_known, lambda: {*self.log.keys(partitions), *standings.restricted()})
-        labelled = [PartitionKey.parse(key) for key in self.log.keys(partitions, beginning=f"{scan.key}@")]
-        keys = [PartitionKey(scan), *labelled]
+        keys = [PartitionKey(scan), *_labelled(self.log.keys(partitions, beginning=f"{scan.key}@"))]
         standing = standings.of(scan.key)
         return Found(scan, keys, self._read(scan, keys, standing), standings.history(scan.key))
 
@@ -95,6 +94,13 @@ class Lookup:
         tallies, size_bytes = Tallies(self.database), standing.file.size_bytes
         told = {name: expected(tallies.took(name, size_bytes)) for name in missing}
         return {name: found for name, found in told.items() if found is not None}
+
+
+def _labelled(keys: Iterable[str]) -> Iterator[PartitionKey]:
+    for key in keys:
+        # A person has typed what is no label, in the UI: no copy can have it.
+        with suppress(InvalidPartitionKeyError):
+            yield PartitionKey.parse(key)
 
 
 @contextmanager

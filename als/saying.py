@@ -22,6 +22,12 @@ def say_problem(text: str) -> None:
     console.print(text, style="bold red", soft_wrap=True, highlight=False, markup=False)
 
 
+def printable(text: str) -> str:
+    """What services and people have said, on one line, with nothing in it that a terminal would obey."""
+    words = " ".join(text.split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+
+
 def end_with(problems: Iterable[str]) -> None:
     """Say every problem. Raises typer.Exit(1) where there is one."""
     code = 0

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from als.lookup import Found
-from als.saying import console, say, say_problem
+from als.saying import console, printable, say, say_problem
 from als.words import size
 from als_assets.whereabouts import BAD, UNFINISHED, Read, State, Whereabout, not_asked_for, whereabouts
 from beamlines.branches import Stage
@@ -29,7 +29,7 @@ def show_scan(found: Found, stages: Sequence[Stage], ui: str, now: datetime) -> 
     """All of it: what was decided, and each partition of the scan, its own one first."""
     say(f"{found.scan.key}\n{found.scan.path!r}")
     for word, value in _words(found):
-        say(f"  {word:<12} {value}")
+        say(f"  {word:<12} {printable(value)}")
     for key in found.keys:
         _show_partition(found.read, stages, key, ui, now)
     if found.history:
@@ -46,7 +46,7 @@ def _show_partition(read: Read, stages: Sequence[Stage], key: PartitionKey, ui: 
         say(f"never sent to {', '.join(unasked)}")
     for copy in copies:
         for line in _about(copy, now):
-            (say_problem if copy.state in BAD or copy.failed_checks else say)(f"{copy.name}: {line}")
+            (say_problem if copy.state in BAD or copy.failed_checks else say)(f"{copy.name}: {printable(line)}")
     say("")
     for line in _links(read.beamline.name, copies, ui):
         say(line)
@@ -142,7 +142,12 @@ def _history(history: Iterable[Entry]) -> Table:
         table.add_column(column)
     for entry in history:
         when = f"{entry.at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(*(Text(text) for text in (when, entry.what, entry.author, entry.note, _brief(entry.detail))))
+        table.add_row(
+            *(
+                Text(text)
+                for text in (when, entry.what, *map(printable, (entry.author, entry.note, _brief(entry.detail))))
+            )
+        )
     return table
 
 

@@ -37,7 +37,7 @@ from resources.database import Database
 from resources.settings import DEPLOYMENT_VARIABLE, PROJECT, STATE_VARIABLE, load_settings
 from resources.standings import Standings
 
-KNOWN, ROUNDS = (1_000, 100_000), 7
+KNOWN, ROUNDS = (1_000, 100_000), 5
 LIMIT_S = 1.0
 CHECKS = ("files", "size", "checksum")
 _BATCH = 10_000

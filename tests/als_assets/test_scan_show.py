@@ -209,6 +209,18 @@ def test_what_a_router_has_decided_is_said_in_its_words(shared, show, reason, st
     assert "maintenance until noon" in lines_about(said, "nersc/raw")
 
 
+def test_what_a_service_has_said_is_one_line_that_no_terminal_obeys(shared, show):
+    key = shared.ingested("shown/escaped.h5")
+    said = Decision.no(Reason.OUTAGE, "until \x1b[2J noon\n[red]or later[/]")
+    shared.instance.report_runless_asset_event(decision_record(to_key("bl832/nersc/raw"), key, "nersc", said))
+    assert "until \\x1b[2J noon [red]or later[/]" in lines_about(show(key), "nersc/raw")
+
+
+def test_a_label_that_is_none_hides_nothing(shared, show, whole):
+    shared.add_partition(f"{whole}@No Label")
+    assert state_of(show(whole), "data832/raw") == "there"
+
+
 def test_a_copy_that_was_deleted_by_rule_names_its_certificate_and_what_keeps_it(shared, show):
     key = shared.ingested("shown/deleted.h5")
     keeper = Keeper("nersc/raw", key, "0" * 64, NOW.isoformat(), "job 1")
