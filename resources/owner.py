@@ -9,9 +9,10 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
+if TYPE_CHECKING:
+    import psutil  # every command that reads the ledger would pay for it
 
 SILENT_AFTER = timedelta(minutes=5)
 """A worker on another machine is taken for dead when it has not recorded a heartbeat for this long."""
@@ -30,6 +31,8 @@ class Owner:
 
     @classmethod
     def this_process(cls, run_id: str) -> "Owner":
+        import psutil
+
         return cls(socket.gethostname(), _boot(), os.getpid(), _started(psutil.Process()), run_id)
 
     def released(self) -> "Owner":
@@ -56,6 +59,8 @@ class Owner:
             return f"nothing was heard of it on {self.host} for {silent}" if silent > SILENT_AFTER else None
         if self.boot != seen_from.boot:
             return f"{self.host} was booted since"
+        import psutil
+
         try:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
@@ -64,11 +69,11 @@ class Owner:
         except psutil.NoSuchProcess:
             return f"its process {self.pid} on {self.host} is gone"
 
-    def _is_not(self, process: psutil.Process) -> bool:
+    def _is_not(self, process: "psutil.Process") -> bool:
         return abs(_started(process) - self.started) > 1
 
 
-def _started(process: psutil.Process) -> float:
+def _started(process: "psutil.Process") -> float:
     linux = Path(f"/proc/{process.pid}/stat")
     try:
         # The 22nd field; the second, a name in brackets, may hold anything (proc_pid_stat(5)).
@@ -80,4 +85,8 @@ def _started(process: psutil.Process) -> float:
 
 def _boot() -> str:
     linux = Path("/proc/sys/kernel/random/boot_id")
-    return linux.read_text().strip() if linux.exists() else str(int(psutil.boot_time()))
+    if linux.exists():
+        return linux.read_text().strip()
+    import psutil
+
+    return str(int(psutil.boot_time()))
