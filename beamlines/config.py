@@ -16,6 +16,7 @@ from zoneinfo import available_timezones
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from beamlines.catalogue.rules import CatalogueRules
 from beamlines.decisions import Decision
 from beamlines.facilities import FACILITY_KINDS, FacilityRules, Strict
 from beamlines.places import NAME_PATTERN, AbsolutePath, Place, RelativePath, Role, Store
@@ -87,6 +88,8 @@ class Beamline(Strict):
     """Which copies go when; with nothing said, none ever does."""
     flight_check: FlightCheck | None = None
     """None where the beamline has none."""
+    catalogue: CatalogueRules | None = None
+    """None where scans are described in no catalogue."""
     replaces: Replaced | None = None
     """None where no other system ever did its work."""
 

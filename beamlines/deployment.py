@@ -92,6 +92,19 @@ class SlurmRestService(Strict):
     """Of every job; None for the cluster's default."""
 
 
+class CatalogueService(Strict):
+    """The SciCat of this system."""
+
+    url: str
+    """Of its API, with the version, as in ``https://host/api/v3``."""
+    page: str
+    """Of its pages, to which an entry's pid is added, as in ``https://host/datasets``."""
+    username: str
+    password: SecretName
+    pid_prefix: str = Field(pattern=r"^[A-Za-z0-9.]+(/[A-Za-z0-9.]+)*$")
+    """Before each pid. Changed, every scan would get a second entry beside its first."""
+
+
 class FacilityHere(Strict):
     """A facility of the beamline's file, as this deployment has it; what is not said holds as it stands there."""
 
@@ -226,6 +239,8 @@ class Deployment(Strict):
     globus: GlobusService
     superfacility: SuperfacilityService | None = None
     slurm_rest: dict[str, SlurmRestService] = Field(default_factory=dict)
+    catalogue: CatalogueService | None = None
+    """None where this system tells no catalogue anything."""
     facilities: dict[str, FacilityHere] = Field(default_factory=dict)
     prefixes: dict[str, AbsolutePath] = Field(default_factory=dict)
     """By facility, or by place where no facility owns it: what stands before every path that programs there see."""
@@ -284,6 +299,8 @@ class Deployment(Strict):
             )
         if self.shadow is not None:
             self._shadow_must_be_apart(beamline)
+        if self.catalogue is not None and beamline.catalogue is None:
+            raise ConfigurationError(f"{self.name}: catalogue: {self.beamline} does not say how scans are described")
         enabled = [name for name in beamline.facilities if self._here(name).enabled]
         places = {
             name: self._place(self._given(place))
@@ -298,6 +315,7 @@ class Deployment(Strict):
                 "facilities": facilities,
                 "preference": tuple(name for name in beamline.preference if name in facilities),
                 "export_control": export_control,
+                "catalogue": None if self.catalogue is None else beamline.catalogue,
                 "retention": self._retention(beamline.retention, set(places)),
             }
         )
@@ -339,6 +357,11 @@ class Deployment(Strict):
 
     def _shadow_must_be_apart(self, beamline: Beamline) -> None:
         folder = self.shadow_folder
+        if self.catalogue is not None:
+            raise ConfigurationError(
+                f"{self.name}: catalogue: a shadow leaves the catalogue to the system in charge, or every scan would "
+                "have two entries there"
+            )
         for place in beamline.places.values():
             for store, path in place.stores.items():
                 if path.is_relative_to(folder) or PurePosixPath(folder).is_relative_to(path):

@@ -1,4 +1,5 @@
-"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | inspect | phantom``.
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | inspect | metadata |
+phantom``.
 
 Belongs here: arguments, exit codes, what is printed.
 Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
@@ -75,8 +76,8 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
     ] = False,
 ) -> None:
-    """Tomography beside the data: reconstruct a scan, build its pyramid, preview or inspect it, compare two
-    results, make a phantom."""
+    """Tomography beside the data: reconstruct a scan, build its pyramid, preview or inspect it, read what its file
+    says, compare two results, make a phantom."""
 
 
 @app.command()
@@ -221,6 +222,18 @@ def inspect(raw: Raw, as_json: AsJson = False) -> None:
             {**event, "proposal": found.proposal},
             [f"{str(raw)!r}: {'whole' if found.whole else 'not whole'}", *(f"  {text}" for text in found.missing)],
         )
+
+
+@app.command()
+def metadata(raw: Raw, as_json: AsJson = False) -> None:
+    """Read what a scan's file says of itself: single values, and a few of each row of values. No pixels."""
+    with _command(as_json, None) as command:
+        from tomography.metadata import metadata as run
+
+        found = run(raw)
+        values = {path: {"value": stated.value, "unit": stated.unit} for path, stated in found.items()}
+        lines = [f"{path} = {stated.value!r} {stated.unit or ''}".rstrip() for path, stated in found.items()]
+        command.answer({"values": values}, lines)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from tomography.contact_sheet import Tile, contact_sheet
 from tomography.inspection import Inspection
 from tomography.look import Look, take
 from tomography.manifest import Input, Manifest
-from tomography.metadata import single_values
+from tomography.metadata import stated_in
 from tomography.normalise import absorption
 from tomography.page import page
 from tomography.product import Build, Request, make
@@ -34,6 +34,8 @@ from tomography.stack import SliceMaker, facts
 
 CENTER_OFFSETS_PX = (-4, -2, 0, 2, 4)
 """Where else the axis could be: a wrong one doubles every edge."""
+LONGEST_VALUE = 300
+"""Characters of a value on the page."""
 MOST_BESIDE_PX = 768
 """The middle of a slice is enough to see that, at its own size."""
 
@@ -100,7 +102,7 @@ def _write(
     build.record([build.write(name, made.result()) for name, made in files.items()])
     build.record([build.write("contact_sheet.png", picture.png(sheet))])
     shown = [[(one.caption, picture.jpeg(one.image, picture.PAGE_WIDTH_PX)) for one in line] for line in lines]
-    html = page(build.request.input.name, findings, shown, single_values(scan.file), description)
+    html = page(build.request.input.name, findings, shown, _said(scan), description)
     build.record([build.write("look.html", html)])
     text = json.dumps(description, sort_keys=True, indent=1) + "\n"
     build.record([build.write("preview.json", text.encode())])
@@ -191,6 +193,19 @@ def _middle(image: Floats) -> Floats:
     size = min(MOST_BESIDE_PX, image.shape[0])
     start = (image.shape[0] - size) // 2
     return image[start : start + size, start : start + size]
+
+
+def _said(scan: Scan) -> dict[str, str]:
+    """The file's single values in words, by their paths; none where they cannot be read: the pictures are there."""
+    try:
+        stated = stated_in(scan.file)
+    except (OSError, RuntimeError):
+        return {"(the file)": "its values cannot be read: it is damaged there"}
+    return {
+        path: f"{one.value} {one.unit or ''}".strip()[:LONGEST_VALUE]
+        for path, one in stated.items()
+        if one.value is not None and not isinstance(one.value, list)
+    }
 
 
 def _headline(findings: dict[str, Finding]) -> str:

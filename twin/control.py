@@ -16,6 +16,7 @@ Does not: what the faults do (faults, globus), or routes of one service's own (e
 | POST /reset | no faults, no traps, fresh conditions, an empty log; files, tasks, tokens and time stay |
 | /superfacility/... | what superfacility.control offers |
 | /slurm_rest/... | what slurm_rest.control offers |
+| /scicat/... | what scicat.control offers |
 """
 
 import json

@@ -1,4 +1,5 @@
-"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /slurm_rest, /messages, /control, /health.
+"""One port for the whole world: /auth, /transfer, /superfacility, /compute, /slurm_rest, /scicat, /messages, /control,
+/health.
 
 Belongs here: putting the services together, and serving them until told to stop.
 Does not: what any of them does, or the command line (__main__).
@@ -31,6 +32,7 @@ from beamlines.facilities import ComputeRules, SlurmRestRules
 from twin import compute as compute_service
 from twin import control as control_api
 from twin import messages as messages_service
+from twin import scicat as scicat_service
 from twin import slurm_rest, superfacility
 from twin.clock import SettableClock
 from twin.compute import Compute, registration
@@ -46,6 +48,7 @@ from twin.globus.storage import Storage
 from twin.messages import Mailboxes
 from twin.scheduler import Cluster
 from twin.scheduler.local import LocalScheduler
+from twin.scicat import Scicat, create_scicat
 from twin.slurm_rest import SlurmRest, SlurmTokens
 from twin.superfacility import Superfacility
 from twin.world import NotInTheWorldError, World, create_world, must_be_inside
@@ -96,6 +99,7 @@ class Twin:
     nersc: Nersc | None
     compute: Compute | None = None
     slurm_site: SlurmSite | None = None
+    scicat: Scicat | None = None
 
 
 @contextmanager
@@ -138,14 +142,15 @@ def serve(
         slurm_site = create_slurm_site(world, clock)
         if slurm_site is not None:
             stack.callback(slurm_site.scheduler.close)
+        scicat = create_scicat(world, clock)
         control = Control(injector, board, issuer, clock)
         deletes = world.deployment.globus.deletes
         globus = transfer.create_app(engine, issuer, None if deletes is None else deletes.client_id)
         mailboxes = Mailboxes(world.deployment.messages, state_dir, clock)
         mailboxes.write_addresses(url.partition("://")[2])
-        app = create_app(globus, control, mailboxes, nersc, compute, slurm_site, endpoints)
+        app = create_app(globus, control, mailboxes, nersc, compute, slurm_site, scicat, endpoints)
         stack.enter_context(running(app, listener))
-        yield Twin(url, world, control, engine, mailboxes, nersc, compute, slurm_site)
+        yield Twin(url, world, control, engine, mailboxes, nersc, compute, slurm_site, scicat)
 
 
 def load_world(deployment_file: Path, state_dir: Path, environment: Mapping[str, str]) -> World:
@@ -234,6 +239,7 @@ def create_app(
     nersc: Nersc | None,
     compute: Compute | None = None,
     slurm_site: SlurmSite | None = None,
+    scicat: Scicat | None = None,
     endpoints: "Endpoints | None" = None,
 ) -> ASGIApp:
     """Every service on one port, behind the faults that the control API sets."""
@@ -253,6 +259,9 @@ def create_app(
     if slurm_site is not None:
         services.append(Mount("/slurm_rest", slurm_rest.create_app(slurm_site.api)))
         controls.append(Mount("/slurm_rest", slurm_rest.create_control_app(slurm_site.api, slurm_site.scheduler)))
+    if scicat is not None:
+        services.append(Mount("/scicat", scicat_service.create_app(scicat)))
+        controls.append(Mount("/scicat", scicat_service.create_control_app(scicat)))
     app = Starlette(
         routes=[
             Route("/health", health),

@@ -19,7 +19,20 @@ from resources.settings import load_settings
 from tomography.settings import Filter, Rings, Settings, described
 
 PROJECT = Path(__file__).parents[2]
-HEAVY = ("sqlalchemy", "alembic", "globus_sdk", "sfapi_client", "zarr", "numpy", "h5py", "scipy", "httpx", "twin")
+HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "globus_sdk",
+    "sfapi_client",
+    "zarr",
+    "numpy",
+    "h5py",
+    "scipy",
+    "httpx",
+    "twin",
+    "pyscicat",
+    "requests",
+)
 JOB = "nersc_raw_tiff_zarr_job"
 
 
@@ -45,7 +58,8 @@ def test_the_graph_can_be_loaded(definitions: dg.Definitions) -> None:
 
 
 def test_production_can_be_loaded_without_any_secret() -> None:
-    environment = dict.fromkeys(("ALS_LEDGER_URL", "ALS_UI_URL", "GLOBUS_CLIENT_ID"), "named")
+    catalogue = ("SCICAT_API_URL", "SCICAT_PAGE_URL", "SCICAT_INGEST_USER", "SCICAT_PID_PREFIX")
+    environment = dict.fromkeys(("ALS_LEDGER_URL", "ALS_UI_URL", "GLOBUS_CLIENT_ID", *catalogue), "named")
     dg.Definitions.validate_loadable(compose(load_settings(PROJECT / "config" / "production.yaml", environment)))
 
 

@@ -18,6 +18,10 @@ ENVIRONMENT = {
     "ALS_UI_URL": "https://dagster.example.org",
     "GLOBUS_CLIENT_ID": "00000000-0000-0000-0000-000000000000",
     "ALS_EMPTY": "",
+    "SCICAT_API_URL": "https://scicat.example.org/api/v3",
+    "SCICAT_PAGE_URL": "https://scicat.example.org/datasets",
+    "SCICAT_INGEST_USER": "als832",
+    "SCICAT_PID_PREFIX": "20.500.00000",
 }
 CFS, PSCRATCH = "/global/cfs/cdirs/als/data_mover/8.3.2", "/pscratch/sd/a/alsdev/8.3.2"
 NERSC_DTN = "d40248e6-d874-4f7b-badd-2c06c16f1a58"

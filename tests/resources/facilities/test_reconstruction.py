@@ -25,6 +25,7 @@ HOSTILE = "-rf $(touch pwned) `touch pwned` 'q' \"d\" \\ \\n \n\r\t; rm * | Ã© ð
 @pytest.fixture(scope="module")
 def production():
     variables = {"ALS_LEDGER_URL": "sqlite://", "ALS_UI_URL": "http://ui", "GLOBUS_CLIENT_ID": "id"}
+    variables |= dict.fromkeys(("SCICAT_API_URL", "SCICAT_PAGE_URL", "SCICAT_INGEST_USER", "SCICAT_PID_PREFIX"), "x")
     return load_settings(CONFIG / "production.yaml", variables).beamline
 
 
