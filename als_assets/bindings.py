@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
+from beamlines.config import Beamline, ConfigurationError
+from beamlines.deployment import CatalogueService
+from resources.catalogue import Account, Catalogue, ScicatSession
 from resources.clock import Clock, SystemClock
 from resources.facilities import Facility
 from resources.facilities.factory import make_facility
@@ -19,7 +22,7 @@ from resources.identities import Identities
 from resources.notifier import Notifier
 from resources.owner import Owner
 from resources.remote import Patience, Remote
-from resources.settings import Settings, addresses_of, identities_of
+from resources.settings import Settings, addresses_of, identities_of, secret
 from resources.transfer import Transfer
 
 if TYPE_CHECKING:
@@ -175,7 +178,9 @@ def bindings(settings: Settings) -> dict[str, Any]:
     def notifier(_: dg.InitResourceContext) -> Notifier:
         return Notifier(addresses_of(deployment))
 
+    catalogued = {} if deployment.catalogue is None else {"catalogue": _catalogue(deployment.catalogue, beamline)}
     return {
+        **catalogued,
         "database": database,
         "ledger": ledger,
         "clock": clock,
@@ -193,6 +198,21 @@ def bindings(settings: Settings) -> dict[str, Any]:
         "outbox": outbox,
         "notifier": notifier,
     }
+
+
+def _catalogue(service: CatalogueService, beamline: Beamline) -> dg.ResourceDefinition:
+    rules = beamline.catalogue
+    if rules is None:
+        raise ConfigurationError(f"catalogue: {beamline.name} does not say how scans are described")
+
+    @dg.resource(required_resource_keys={"gate"}, description=f"SciCat at {service.url}, as {service.username}.")
+    def catalogue(context: dg.InitResourceContext) -> Iterator[Catalogue]:
+        session = ScicatSession(service.url, Account(service.username, secret(service.password)))
+        made = Catalogue(session, context.resources.gate, rules.restricted, service.pid_prefix, service.page)
+        with closing(made):
+            yield made
+
+    return catalogue
 
 
 def _without_password(url: str) -> str:

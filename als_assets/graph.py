@@ -39,6 +39,8 @@ class Graph:
     """Jobs that no sensor starts: a person reconstructs a scan again, at a facility."""
     compare: "ComparisonJob | None"
     """Two results of a scan, side by side; None where none are kept on site."""
+    catalogue: "CatalogueJob | None"
+    """What describes scans in the catalogue; None where no catalogue is told anything."""
     flight_check: dg.JobDefinition | None
     """None where the beamline has none."""
     operations: list[dg.JobDefinition]
@@ -65,7 +67,8 @@ class Graph:
         again = [again.job.definition for again in self.again.values()]
         compare = [] if self.compare is None else [self.compare.job.definition]
         checks = [] if self.flight_check is None else [self.flight_check]
-        return [self.ingest.definition, *branches, *again, *compare, *checks, *self.operations]
+        entries = [] if self.catalogue is None else [self.catalogue.job.definition]
+        return [self.ingest.definition, *branches, *again, *compare, *entries, *checks, *self.operations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,33 @@ class ComparisonJob:
     comparison: Copy
     results: Mapping[str, Sequence[Copy]]
     """What can be compared, by facility, the best to read first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueJob:
+    """The job that describes scans and reconstructions, and what each entry is made of."""
+
+    job: ScanJob
+    raw: "Described"
+    reconstructions: Mapping[str, "Described"]
+    """By facility."""
+
+    def way(self, branch: str) -> list[dg.AssetKey]:
+        """The entries of a scan that has gone through a branch."""
+        return [self.raw.entry, *([self.reconstructions[branch].entry] if branch in self.reconstructions else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An entry, and the assets that it tells of."""
+
+    entry: dg.AssetKey
+    first: dg.AssetKey
+    """Without it there is nothing to describe."""
+    last: dg.AssetKey
+    """Once it is there too, everything is."""
+    copies: Sequence[Copy]
+    """Where the data lie: a deletion of one is told."""
 
 
 def scan_job(beamline: Beamline, name: str, copies: Sequence[Copy], description: str, **tags: str) -> ScanJob:

@@ -6,6 +6,7 @@ Belongs here: the order of the factories. Does not: anything about one running s
 import dagster as dg
 
 from als_assets.branch import branch_assets
+from als_assets.catalogue.entries import catalogue_parts
 from als_assets.comparison import comparison_asset, comparison_job
 from als_assets.facility_status import status_spec
 from als_assets.graph import Graph, again_job, branch_job, scan_job
@@ -38,6 +39,8 @@ def build(beamline: Beamline) -> Graph:
     if any(results.values()):
         assets.append(comparison_asset(beamline, comparison, results))
     copies = [stage.copy for stage in stages(beamline)]
+    entries, catalogue = catalogue_parts(beamline, copies, first, preview, branches)
+    assets += entries
     what = f"A new scan, copied to {site.name}, verified, and looked at."
     return Graph(
         beamline=beamline,
@@ -52,6 +55,7 @@ def build(beamline: Beamline) -> Graph:
         statuses={name: status_key(beamline, name) for name in beamline.facilities},
         again={name: again_job(beamline, name, branch) for name, branch in branches.items()},
         compare=comparison_job(beamline, comparison, results) if any(results.values()) else None,
+        catalogue=catalogue,
         flight_check=flight_check_job(beamline, beamline.flight_check) if beamline.flight_check else None,
         operations=[announce_job(beamline), register_job(beamline, copies)],
     )

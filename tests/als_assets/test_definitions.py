@@ -67,7 +67,7 @@ def test_the_jobs_are_those_of_scans_and_those_of_the_platform(definitions: dg.D
     jobs = {job.name: job for job in definitions.resolve_all_job_defs() if not job.name.startswith("__")}
     of_scans = {name for name, job in jobs.items() if job.partitions_def and job.partitions_def.name == "bl832_scans"}
     branches = {f"bl832_{name}{again}" for name in ("nersc", "alcf", "olcf", "local") for again in ("", "_again")}
-    assert of_scans == {"bl832_ingest", "bl832_compare", *branches}
+    assert of_scans == {"bl832_ingest", "bl832_compare", "bl832_catalogue", *branches}
     retention = {f"bl832_retention_{place}" for place in ("spot832", "data832", "nersc", "pscratch", "alcf", "olcf")}
     reconciled = {name.replace("retention", "reconcile") for name in retention}
     people = {"bl832_hold", "bl832_release", "bl832_retention_set"}
