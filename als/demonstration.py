@@ -54,7 +54,8 @@ def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, compl
     environment = {**os.environ, **stack.environment}
     settings = load_settings(chosen_deployment(environment), environment)
     graph, branch = build_graph(settings.beamline), settings.beamline.preference[0]
-    view = ScanView.of(compose(settings), graph.way(branch), ScanId(path).key)
+    entries = [] if graph.catalogue is None else graph.catalogue.way(branch)
+    view = ScanView.of(compose(settings), [*graph.way(branch), *entries], ScanId(path).key)
     with dg.DagsterInstance.from_config(str(stack.dagster_home)) as instance:
         _watch(view, instance, console, clock, complete_at, limit_s)
     console.print(summary(view))
@@ -64,7 +65,7 @@ def follow_one(stack: Stack, path: str, console: Console, clock: Clock, *, compl
         console.print(remark, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if view.succeeded:
         copies = [asset_key(settings.beamline, copy) for copy in graph.branches[branch].copies]
-        console.print(verdict(view, complete_at, graph.ingested, copies), soft_wrap=True)
+        console.print(verdict(view, complete_at, graph.ingested, copies, entries), soft_wrap=True)
         return 0
     for error in view.errors or [_why_not(view, limit_s)]:
         console.print(error, style="bold red", markup=False, highlight=False, soft_wrap=True)

@@ -93,7 +93,9 @@ def demo(
     console.print("starting the twin and Dagster ...")
     with stacks.running(state, clock, ui_port=stacks.UI_PORT, twin_port=stacks.TWIN_PORT) as stack:
         console.print(
-            f"Dagster's UI is at {stack.ui_url} while this runs; the beamline measures a scan ...", soft_wrap=True
+            f"Dagster's UI is at {stack.ui_url} and the catalogue at {stack.twin_url}/scicat/ while this runs; "
+            "the beamline measures a scan ...",
+            soft_wrap=True,
         )
         path = _measure(state, scan)
         complete_at = clock.now().timestamp()
@@ -117,8 +119,8 @@ def up(
         try:
             console.print(
                 f"Dagster's UI   {stack.ui_url}\nthe twin       {stack.twin_url}\n"
-                f"messages       {stack.twin_url}/messages/\nmetrics        {metrics_url}\n"
-                f"logs and data  {stack.state}\n"
+                f"the catalogue  {stack.twin_url}/scicat/\nmessages       {stack.twin_url}/messages/\n"
+                f"metrics        {metrics_url}\nlogs and data  {stack.state}\n"
                 "`make scan` in another terminal lets a scan arrive; Ctrl-C ends everything",
                 highlight=False,
                 soft_wrap=True,

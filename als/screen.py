@@ -86,22 +86,31 @@ def places(view: ScanView) -> str:
     return "\n".join(f"{_name(asset):<{width}}  {asset.metadata['path']}" for asset in made)
 
 
-def verdict(view: ScanView, complete_at: float, ingested: dg.AssetKey, branch: Collection[dg.AssetKey]) -> Text:
+def verdict(
+    view: ScanView,
+    complete_at: float,
+    ingested: dg.AssetKey,
+    branch: Collection[dg.AssetKey],
+    entries: Collection[dg.AssetKey],
+) -> Text:
     """The figures of the whole scan, from the moment its file was complete, beside what the project promises.
 
-    And those of its ``branch``, which begins when the scan is ``ingested``.
+    And those of its ``branch``, which begins when the scan is ``ingested``; and when its ``entries`` stood in the
+    catalogue, for which nothing else waits.
     """
-    ended = max(asset.recorded for asset in view.assets.values())
-    ours = overhead_s(complete_at, ended, outside_of(asset.metadata for asset in view.assets.values()))
+    copies = [asset for key, asset in view.assets.items() if key not in entries]
+    ended = max(asset.recorded for asset in copies)
+    ours = overhead_s(complete_at, ended, outside_of(asset.metadata for asset in copies))
     began, made = view.assets[ingested].recorded, outside_of(view.assets[key].metadata for key in branch)
     return Text.assemble(
-        f"all {len(view.assets)} assets were there ",
+        f"all {len(copies)} copies and products were there ",
         _against(ended - complete_at, PROMISED_S),
         " after the file was complete; of these our own overhead was ",
         _against(ours, PROMISED_OVERHEAD_S),
         ", in the branch ",
         _against(overhead_s(began, ended, made), PROMISED_BRANCH_OVERHEAD_S),
         ": runs that start, sensors that look every few seconds, and what the column 'ours' counts",
+        *(f"\nin the catalogue: {view.assets[key].metadata['page']}" for key in entries),
     )
 
 

@@ -22,8 +22,11 @@ from als_assets.retention.jobs import retention_job
 from als_assets.retention.order import retention_spec
 from als_assets.retention.people import people_jobs
 from als_assets.worker import recording_executor
+from beamlines.retention import name_of
 from resources.facilities.factory import credentials_files
 from resources.settings import Settings, chosen_deployment, load_settings
+from sensors.catalogue import catalogue_sensor
+from sensors.entries import Told
 from sensors.facility_status import facility_status_sensor
 from sensors.flight_check import flight_check_schedules
 from sensors.messages import Signs, messages_sensor
@@ -62,6 +65,7 @@ def compose(settings: Settings, **overrides: Any) -> dg.Definitions:
             facility_status_sensor(beamline, timing, built.statuses, credentials),
             reconciler_sensor(beamline),
             *(sensor for _, sensor in told),
+            *_catalogue_sensors(settings, built),
         ],
         schedules=[
             *flight_check_schedules(beamline, built.flight_check),
@@ -83,6 +87,18 @@ def _telling(settings: Settings, built: Graph) -> list[tuple[dg.JobDefinition, d
     signs = Signs(built.arrival, built.ingested, built.seen, branches)
     job = tell_job(beamline, deployment.messages, built.copies, deployment.ui)
     return [(job, messages_sensor(beamline, deployment.timing, deployment.messages, signs, job))]
+
+
+def _catalogue_sensors(settings: Settings, built: Graph) -> list[dg.SensorDefinition]:
+    """The one of the catalogue; none where none is told anything."""
+    described = built.catalogue
+    if described is None:
+        return []
+    told = [
+        Told(one.entry, one.first, one.last, frozenset(name_of(copy) for copy in one.copies))
+        for one in (described.raw, *described.reconstructions.values())
+    ]
+    return [catalogue_sensor(settings.beamline, settings.deployment.timing, described.job, told)]
 
 
 @dg.definitions

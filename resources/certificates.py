@@ -217,6 +217,14 @@ class Certificates:
         of_asset = [] if asset is None else [certificates.c.asset == asset]
         return self._begun(certificates.c.sequence.in_(done), *of_asset)
 
+    def done_after(self, sequence: int, limit: int) -> list[tuple[int, str, str]]:
+        """The next deletions that were completed after an entry: number of the end, asset and partition; in order."""
+        table = certificates.c
+        query = sa.select(table.sequence, table.asset, table.partition)
+        query = query.where(table.what == What.DONE, table.sequence > sequence).order_by(table.sequence).limit(limit)
+        with self._database.engine.connect() as connection:
+            return [(number, asset, partition) for number, asset, partition in connection.execute(query)]
+
     def gone(self, asset: str) -> dict[str, Gone]:
         """The newest deletion of each partition of an asset. No document is read: 100,000 take a second."""
         names = ("sequence", "of", "what", "partition", "storage_id", "at")

@@ -177,7 +177,10 @@ class Daemon:
             return
         partition = {} if wanted.partition_key is None else {PARTITION_NAME_TAG: wanted.partition_key}
         tags = {**wanted.tags, RUN_KEY_TAG: str(wanted.run_key), **partition}
-        self.instance.create_run_for_job(self.repository.get_job(job), tags=tags)
+        chosen = None if wanted.asset_selection is None else frozenset(wanted.asset_selection)
+        whole = self.repository.get_job(job)
+        part = whole if chosen is None else whole.get_subset(asset_selection=chosen)
+        self.instance.create_run_for_job(part, tags=tags, asset_selection=chosen)
         self.runs.append((job, str(wanted.partition_key)))
 
     def _now(self) -> float:

@@ -151,7 +151,8 @@ def _entry_asset(
         with remote_step(context, remote):
             if catalogue.must_be_absent(key.scan):
                 there = catalogue.withdraw(pid)
-                yield _absent(spec.key, key, pid, was_there=there)
+                did = "Its entry was withdrawn" if there else "It has no entry"
+                yield _hidden(spec.key, key, pid, did)
                 return
             where = step.whereabouts(copies)
             if where is None:
@@ -175,6 +176,8 @@ def _entry_asset(
                 **interval(began, clock.now()),
             },
         )
+        if not catalogue.may_show_picture(key.scan):
+            yield _hidden(spec.key, key, pid, "It has an entry that only its groups see, without a picture")
 
     return make_entry
 
@@ -183,13 +186,13 @@ def _amounts(entry: Entry) -> dict[str, dg.MetadataValue[Any]]:
     return {"files": dg.MetadataValue.int(len(entry.files)), "bytes": dg.MetadataValue.int(entry.bytes)}
 
 
-def _absent(this: dg.AssetKey, key: PartitionKey, pid: str, *, was_there: bool) -> dg.AssetObservation:
-    did = "Its entry was withdrawn" if was_there else "It has no entry"
+def _hidden(this: dg.AssetKey, key: PartitionKey, pid: str, did: str) -> dg.AssetObservation:
+    """What the sensor goes by: the newest of this and a materialization says whether the entry is hidden."""
     return dg.AssetObservation(
         this,
         partition=str(key),
-        description=f"{did}: the scan must stay on site, and by the configuration the catalogue has nothing of it.",
-        metadata={"state": dg.MetadataValue.text("absent"), "pid": dg.MetadataValue.text(pid)},
+        description=f"{did}: the scan must stay on site (catalogue.restricted in the configuration).",
+        metadata={"state": dg.MetadataValue.text("hidden"), "pid": dg.MetadataValue.text(pid)},
     )
 
 
