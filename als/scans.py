@@ -70,7 +70,7 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
     """
     from als.platform import platform
     from als_assets.naming import asset_key
-    from als_assets.operations.restrict import end_remote_work, off_site_copies, runs_of
+    from als_assets.operations.restrict import end_remote_work, entries_of, off_site_copies, runs_of
 
     connection = connect(state)
     with platform(connection) as at:
@@ -87,6 +87,12 @@ def restrict(name: Name, note: Note, state: StateDir = UP_STATE) -> None:
         for ended in work.ended:
             say(f"cancelled {ended}")
         lefts = off_site_copies(at.instance, at.beamline, copies, scan, at.transfer)
+        told = [] if at.graph.catalogue is None else at.graph.catalogue.entries
+        shown = entries_of(at.instance, at.beamline, told, scan)
+    if shown:
+        say(f"In the catalogue stand, until the sensor {at.beamline.name}_catalogue has had them hidden:")
+    for entry, key in shown:
+        say(f"  {entry.to_user_string()} of {key}")
     if connection.settings.deployment.shadow is not None:
         say("This deployment is a shadow: what the system in charge has sent off site was not looked at.")
     say("Off site lie (als scan withdraw removes them):" if lefts else "Nothing of it is off site.")

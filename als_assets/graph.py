@@ -131,6 +131,11 @@ class CatalogueJob:
     reconstructions: Mapping[str, "Described"]
     """By facility."""
 
+    @property
+    def entries(self) -> list[dg.AssetKey]:
+        """All that a scan can have."""
+        return [self.raw.entry, *(one.entry for one in self.reconstructions.values())]
+
     def way(self, branch: str) -> list[dg.AssetKey]:
         """The entries of a scan that has gone through a branch."""
         return [self.raw.entry, *([self.reconstructions[branch].entry] if branch in self.reconstructions else [])]

@@ -305,6 +305,14 @@ tally_position = sa.Table(
     sa.Column("only", sa.Integer, primary_key=True),
     sa.Column("storage_id", sa.BigInteger, nullable=False),
 )
+catalogue_disagreements = sa.Table(
+    "catalogue_disagreements",
+    _tables,
+    sa.Column("entry", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("why", AnyText, nullable=False),
+)
 
 
 class Database:

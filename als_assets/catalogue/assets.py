@@ -125,6 +125,8 @@ def _entry_asset(
     *,
     of_scan: bool,
 ) -> dg.AssetsDefinition:
+    name = "/".join(spec.key.path[1:])
+
     @dg.multi_asset(
         name="_".join(spec.key.path[1:]),
         specs=[spec],
@@ -151,6 +153,7 @@ def _entry_asset(
         with remote_step(context, remote):
             if catalogue.must_be_absent(key.scan):
                 there = catalogue.withdraw(pid)
+                retention.disagreements.clear(name, str(key))
                 did = "Its entry was withdrawn" if there else "It has no entry"
                 yield _hidden(spec.key, key, pid, did)
                 return
@@ -163,7 +166,12 @@ def _entry_asset(
                 return
             entry = make(step, where)
             put = catalogue.move(pid, where) if entry is None else catalogue.put(key.scan, entry)
-        yield from checks.report(spec.key, [_verdict(put)])
+        verdict = _verdict(put)
+        if verdict.passed:
+            retention.disagreements.clear(name, str(key))
+        else:
+            retention.disagreements.note(name, str(key), verdict.detail, clock.now())
+        yield from checks.report(spec.key, [verdict])
         yield dg.MaterializeResult(
             asset_key=spec.key,
             metadata={

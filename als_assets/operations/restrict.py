@@ -108,6 +108,25 @@ def off_site_copies(
     return [left for left in found if left.recorded or left.there is not There.NO]
 
 
+def entries_of(
+    instance: dg.DagsterInstance, beamline: Beamline, entries: Iterable[dg.AssetKey], scan: ScanId
+) -> list[tuple[dg.AssetKey, str]]:
+    """The entries of a scan, and of its reconstructions, that the catalogue shows by our records.
+
+    The newest record of an entry says whether it is shown: a run that hides it observes that.
+    """
+    name = str(scan_partitions(beamline).name)
+    keys = {scan.key, *(text for text in instance.get_dynamic_partitions(name) if _is_labelled(text, scan))}
+    found: list[tuple[dg.AssetKey, str]] = []
+    for entry in entries:
+        made, hidden = (
+            instance.get_latest_storage_id_by_partition(entry, kind, partitions=keys)
+            for kind in (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION)
+        )
+        found += [(entry, key) for key, at in sorted(made.items()) if at > hidden.get(key, -1)]
+    return found
+
+
 def _look(instance: dg.DagsterInstance, beamline: Beamline, copy: Copy, key: PartitionKey, transfer: Transfer) -> Left:
     wanted = dg.AssetRecordsFilter(asset_key(beamline, copy), asset_partitions=[str(key)])
     recorded = bool(instance.fetch_materializations(wanted, limit=1).records)

@@ -84,16 +84,19 @@ class Planner:
     def known(self, order: Order) -> Known:
         """What decisions rest on, read now."""
         tables = self.tables
-        holds = tables.holds.active(self.clock.now())
-        return self._known(order, holds, work_in_flight(self._runs, tables.ledger), tables.suspects.all())
+        holds, work = tables.holds.active(self.clock.now()), work_in_flight(self._runs, tables.ledger)
+        return self._known(order, holds, work, tables.suspects.all(), tables.disagreements.all())
 
     def known_of(self, order: Order, scan: str, partitions: Collection[str]) -> Known:
         """The same as far as it concerns one scan, of which ``partitions`` are asked about."""
         tables = self.tables
-        holds = tables.holds.active(self.clock.now(), partitions)
-        return self._known(order, holds, work_on(scan, self._runs, tables.ledger), tables.suspects.of(partitions))
+        holds, work = tables.holds.active(self.clock.now(), partitions), work_on(scan, self._runs, tables.ledger)
+        suspects, disagreements = tables.suspects.of(partitions), tables.disagreements.of(partitions)
+        return self._known(order, holds, work, suspects, disagreements)
 
-    def _known(self, order: Order, holds: HeldNow, work: Work, suspects: Iterable[Suspect]) -> Known:
+    def _known(
+        self, order: Order, holds: HeldNow, work: Work, suspects: Iterable[Suspect], catalogue: Mapping[str, str]
+    ) -> Known:
         return Known(
             beamline=self.beamline,
             ages=dict.fromkeys(self.copies, YOUNGEST) if order.one_minute else self.tables.ages.now(),
@@ -101,6 +104,7 @@ class Planner:
             holding=holds.covering,
             work=work,
             suspects={(suspect.asset, suspect.partition): suspect for suspect in suspects},
+            catalogue=catalogue,
         )
 
     def decide_again(self, order: Order, candidate: Candidate) -> Decision:

@@ -6,7 +6,7 @@ Does not: the decision (beamlines.deletion), or proving and deleting (passes).
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -40,6 +40,8 @@ class Known:
     """The holds that cover a copy's partition now, in words."""
     work: Work
     suspects: Mapping[tuple[str, str], Suspect]
+    catalogue: Mapping[str, str] = field(default_factory=dict)
+    """By partition: how the catalogue disagrees with what it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def decide_scan(
             restriction=None if restriction is None else restriction[0],
             holds=known.holding(record.asset, record.partition),
             work=work,
+            catalogue=known.catalogue.get(record.partition),
         )
         rule = known.beamline.retention.rule_of(record.asset)
         age = timedelta() if rule is None else known.ages.get(record.asset, rule.age)

@@ -6,6 +6,7 @@ Belongs here: making them over one database. Does not: what is in them (resource
 from dataclasses import dataclass
 
 from resources.ages import Ages
+from resources.catalogue.disagreements import Disagreements
 from resources.certificates import Certificates
 from resources.database import Database
 from resources.holds import Holds
@@ -17,7 +18,8 @@ from resources.standings import Standings
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Remote work, standings, holds, ages, records of copies, suspects, certificates and refusals."""
+    """Remote work, standings, holds, ages, records of copies, suspects, certificates, refusals and
+    entries of the catalogue that are not what was sent."""
 
     ledger: Ledger
     standings: Standings
@@ -27,6 +29,7 @@ class Tables:
     suspects: Suspects
     certificates: Certificates
     refusals: Refusals
+    disagreements: Disagreements
 
 
 def make_tables(database: Database, ledger: Ledger, standings: Standings, holds: Holds) -> Tables:
@@ -40,4 +43,5 @@ def make_tables(database: Database, ledger: Ledger, standings: Standings, holds:
         suspects=Suspects(database),
         certificates=Certificates(database),
         refusals=Refusals(database),
+        disagreements=Disagreements(database),
     )

@@ -1,19 +1,26 @@
 """The catalogue in the graph: what stands there of a scan and of its reconstructions, whatever happens to them."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import h5py
 import pytest
 
 from als_assets.bl832.graph import build
+from als_assets.retention.order import Order
+from als_assets.retention.planner import Planner
+from als_assets.retention.tables import make_tables
 from beamlines.catalogue.identity import derived_pid, raw_pid
 from beamlines.catalogue.rules import Restricted
 from beamlines.decisions import Reason
 from beamlines.layout import Artifact
+from beamlines.retention import name_of
 from beamlines.scans import PartitionKey
 from resources.certificates import Certificates, Deletion, Keeper
+from resources.clock import SystemClock
+from resources.holds import Holds
+from resources.ledger import Ledger
 from resources.settings import Settings
 from twin.faults import Fault
 
@@ -243,6 +250,27 @@ def test_an_entry_that_is_not_what_was_sent_fails_its_check(platform, scicat, do
     platform.twin.control.injector.clear()
     assert platform.run(done, RAW).success
     assert platform.evaluation(RAW, "entry", done).passed
+
+
+def test_while_an_entry_is_not_what_was_sent_no_copy_of_its_scan_is_deleted(platform, scicat, done):
+    assert platform.run(done, RAW).success
+    assert Reason.CATALOGUE_DISAGREES not in kept_because(platform, done)
+    wrong = {**said(scicat, pid(done)), "owner": "somebody"}
+    platform.twin.control.injector.add(Fault(match="GET */Datasets/*[0-9a-f]", times=9, status=200, body=wrong))
+    assert not platform.run(done, RAW).success
+    assert Reason.CATALOGUE_DISAGREES in kept_because(platform, done)
+    platform.twin.control.injector.clear()
+    assert platform.run(done, RAW).success
+    assert Reason.CATALOGUE_DISAGREES not in kept_because(platform, done)
+
+
+def kept_because(platform, key):
+    """Why copies of a scan would stay on data832 tomorrow, if all rules were of a minute."""
+    tables = make_tables(platform.database, Ledger(platform.database), platform.standings, Holds(platform.database))
+    copies = {name_of(copy): copy for copy in build(platform.settings.beamline).copies}
+    planner = Planner(platform.settings.beamline, copies, "data832", platform.instance, tables, SystemClock())
+    order = Order(author="dula", partition=key, one_minute=True)
+    return set(planner.plan(order, ahead=timedelta(days=1)).kept)
 
 
 # -- copies that go ----------------------------------------------------------------------------------------------
