@@ -64,7 +64,7 @@ class ScanView:
             partition=partition,
             assets={key: AssetView(key) for key in tags},
             expected_checks={check for check in graph.asset_check_keys if check.asset_key in tags},
-            raw_copies={key for key, said in tags.items() if said["artifact"] == "raw" and said["role"] != "scratch"},
+            raw_copies={key for key, said in tags.items() if _is_kept_raw(said)},
         )
 
     def refresh(self, instance: dg.DagsterInstance) -> None:
@@ -174,6 +174,11 @@ class ScanView:
         for asset in self.assets.values():
             if asset.progress is Progress.RUNNING or "_".join(asset.key.path[1:]) == step:
                 asset.progress = progress
+
+
+def _is_kept_raw(said: Mapping[str, str]) -> bool:
+    """By an asset's tags, which only copies have."""
+    return said.get("artifact") == "raw" and said.get("role") != "scratch"
 
 
 def _why(event: dg.DagsterEvent) -> str:

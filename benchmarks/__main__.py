@@ -8,7 +8,17 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import announcements, imports, reconciliation, register, retention, scan_show, ticks, waiting
+from benchmarks import (
+    announcements,
+    catalogue,
+    imports,
+    reconciliation,
+    register,
+    retention,
+    scan_show,
+    ticks,
+    waiting,
+)
 
 BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "imports": imports.run,
@@ -17,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Console], None]] = {
     "retention": retention.run,
     "reconciliation": reconciliation.run,
     "announcements": announcements.run,
+    "catalogue": catalogue.run,
     "waiting": waiting.run,
     "scan-show": scan_show.run,
 }
