@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from beamlines.config import Beamline, ConfigurationError
+from beamlines.catalogue.rules import CatalogueRules
 from beamlines.deployment import CatalogueService
 from resources.catalogue import Account, Catalogue, ScicatSession
 from resources.clock import Clock, SystemClock
@@ -178,7 +178,8 @@ def bindings(settings: Settings) -> dict[str, Any]:
     def notifier(_: dg.InitResourceContext) -> Notifier:
         return Notifier(addresses_of(deployment))
 
-    catalogued = {} if deployment.catalogue is None else {"catalogue": _catalogue(deployment.catalogue, beamline)}
+    service, rules = deployment.catalogue, beamline.catalogue
+    catalogued = {} if service is None or rules is None else {"catalogue": _catalogue(service, rules)}
     return {
         **catalogued,
         "database": database,
@@ -200,11 +201,7 @@ def bindings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _catalogue(service: CatalogueService, beamline: Beamline) -> dg.ResourceDefinition:
-    rules = beamline.catalogue
-    if rules is None:
-        raise ConfigurationError(f"catalogue: {beamline.name} does not say how scans are described")
-
+def _catalogue(service: CatalogueService, rules: CatalogueRules) -> dg.ResourceDefinition:
     @dg.resource(required_resource_keys={"gate"}, description=f"SciCat at {service.url}, as {service.username}.")
     def catalogue(context: dg.InitResourceContext) -> Iterator[Catalogue]:
         session = ScicatSession(service.url, Account(service.username, secret(service.password)))

@@ -110,7 +110,8 @@ def catalogue_job(beamline: Beamline, entries: list[dg.AssetKey]) -> ScanJob:
         selection=entries,
         description="What the catalogue has of one scan: its own entry, and one for each of its reconstructions. What "
         "was never made is left out; said again, it is brought up to date.",
-        tags={"als/catalogue": beamline.name},
+        # After every run that brings a scan on: of the few that run at once, it takes no place from them.
+        tags={"als/catalogue": beamline.name, "dagster/priority": "-1"},
     )
     return ScanJob(job, scan_partitions(beamline))
 

@@ -99,7 +99,7 @@ def shadowed(platform: Platform) -> Platform:
     """The platform in the shadow of another system."""
     stated = parse_beamline((PROJECT / "config" / "bl832.yaml").read_text(), source="bl832.yaml")
     ledger = f"sqlite:///{platform.twin.world.state_dir}/shadow.sqlite"
-    deployment = platform.settings.deployment.model_copy(update={"shadow": SHADOW, "ledger": ledger})
+    deployment = platform.settings.deployment.model_copy(update={"shadow": SHADOW, "ledger": ledger, "catalogue": None})
     settings = Settings(deployment, deployment.apply_to(stated))
     return Platform(platform.twin, settings, platform.instance, platform.phantom)
 
@@ -342,7 +342,7 @@ def test_a_shadow_without_a_folder_is_none(folder: str) -> None:
 def test_a_shadow_must_be_apart_from_the_old_systems_folders(platform: Platform, folder: str) -> None:
     stated = parse_beamline((PROJECT / "config" / "bl832.yaml").read_text(), source="bl832.yaml")
     shadow = Shadow(folder=PurePosixPath(folder))
-    deployment = platform.settings.deployment.model_copy(update={"shadow": shadow})
+    deployment = platform.settings.deployment.model_copy(update={"shadow": shadow, "catalogue": None})
     with pytest.raises(ConfigurationError, match="is not apart from"):
         deployment.apply_to(stated)
 
