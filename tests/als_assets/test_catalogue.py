@@ -8,6 +8,7 @@ import h5py
 import pytest
 
 from als_assets.bl832.graph import build
+from als_assets.operations.restrict import entries_of
 from als_assets.retention.order import Order
 from als_assets.retention.planner import Planner
 from als_assets.retention.tables import make_tables
@@ -349,6 +350,19 @@ def test_one_that_is_restricted_afterwards_is_withdrawn_and_comes_back_when_it_i
     platform.standings.lift(key, author="dula", note="free", at=NOW)
     assert platform.run(key, RAW).success
     assert held(scicat, pid(key))["attachments"]
+
+
+def test_what_the_catalogue_shows_of_a_scan_is_listed_until_it_is_hidden(platform, scicat):
+    key = platform.ingested("catalogue/listed.h5")
+    entries, scan = build(platform.settings.beamline).catalogue.entries, PartitionKey.parse(key).scan
+    assert entries_of(platform.instance, platform.settings.beamline, entries, scan) == []
+    assert platform.run(key, RAW).success
+    shown = [("bl832/scicat/raw", key)]
+    found = entries_of(platform.instance, platform.settings.beamline, entries, scan)
+    assert [(entry.to_user_string(), partition) for entry, partition in found] == shown
+    restrict(platform, key)
+    assert platform.run(key, RAW).success
+    assert entries_of(platform.instance, platform.settings.beamline, entries, scan) == []
 
 
 def test_where_configuration_says_unpublished_it_has_an_entry_without_a_picture(platform, scicat):
