@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from als_assets import checks, records
-from beamlines.branches import Branch
 from als_assets.catalogue.describing import Describer, first_look
 from als_assets.catalogue.naming import ENTRY, entry_check, entry_spec, raw_entry_key, reconstruction_key
 from als_assets.catalogue.whereabouts import durable, whereabouts
@@ -21,6 +20,7 @@ from als_assets.graph import ScanJob
 from als_assets.naming import asset_key, scan_partitions
 from als_assets.raw import manifest_here, partition_of
 from als_assets.step import Stopwatch, remote_step
+from beamlines.branches import Branch
 from beamlines.catalogue.entries import Entry, Whereabouts
 from beamlines.catalogue.rules import CatalogueRules
 from beamlines.config import Beamline

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from beamlines.branches import Branch
 from als_assets.catalogue.assets import catalogue_job, raw_entry, reconstruction_entry
 from als_assets.catalogue.naming import raw_entry_key, reconstruction_key
 from als_assets.catalogue.whereabouts import durable
 from als_assets.graph import CatalogueJob, Described
 from als_assets.naming import asset_key
+from beamlines.branches import Branch
 from beamlines.config import Beamline
 from beamlines.layout import Artifact, Copy
 
