@@ -4,12 +4,10 @@ Belongs here: arguments, which are made from the program's settings, and words f
 Does not: what can be begun (als_assets.operations.again), or following a scan (follow).
 """
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from als.connection import connect
 from als.names import known_scan
@@ -18,7 +16,8 @@ from als.saying import console, say, say_problem
 from als.scans import Name
 from beamlines.layout import Copy
 from beamlines.scans import PartitionKey
-from tomography.settings import Settings, described, option
+from tomography.options import settings_of, with_settings
+from tomography.settings import Settings
 
 if TYPE_CHECKING:
     from als.follow import ScanView
@@ -28,40 +27,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.5
 
 Label = Annotated[str, typer.Option("--label", help="1 to 32 of a-z, 0-9 and '-': the result lies under it.")]
-
-
-class InvalidSettingsError(ValueError):
-    """Settings that no reconstruction can have: says which, and what is allowed."""
-
-
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for every setting of the program: it is called with what was given, as ``given``."""
-    parameters = inspect.signature(command).parameters.values()
-    own = [parameter for parameter in parameters if parameter.name != "given"]
-    settings = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
-        for name in Settings.model_fields
-    ]
-
-    def run(**words: Any) -> None:
-        given = {name: words.pop(name) for name in Settings.model_fields}
-        command(**words, given={name: value for name, value in given.items() if value is not None})
-
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature([*own, *settings])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *settings)}
-    return run
-
-
-def _option(name: str) -> Any:
-    field = Settings.model_fields[name]
-    default = "" if field.default is None else f" By default {str(field.default).lower()}."
-    words = typer.Option(option(name), help=_described(name) + default, rich_help_panel="Settings")
-    return Annotated[field.annotation | None, words]  # type: ignore[operator]
-
-
-def _described(name: str) -> str:
-    return described(name).replace("``", "")
 
 
 @with_settings
@@ -91,7 +56,7 @@ def reconstruct(
             _forget(at, key)
             return
         again = _job(at, facility or at.beamline.preference[0])
-        run_id = _begin(at, again, key, _settings(given), author=connection.author)
+        run_id = _begin(at, again, key, settings_of(given), author=connection.author)
         if wait:
             raise typer.Exit(follow_run(at, key, again.products, run_id)[0])
 
@@ -124,15 +89,6 @@ def _job(at: "Platform", facility: str) -> "AgainJob":
     if facility not in at.graph.again:
         raise ValueError(f"there is no facility {facility!r}; there are {', '.join(sorted(at.graph.again))}")
     return at.graph.again[facility]
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    try:
-        return Settings.model_validate(given)
-    except ValidationError as error:
-        found = error.errors()[0]
-        name = str(found["loc"][0])
-        raise InvalidSettingsError(f"{option(name)} {found['input']}: {_described(name)}") from error
 
 
 def follow_run(at: "Platform", key: PartitionKey, copies: Iterable[Copy], run_id: str) -> tuple[int, "ScanView"]:

@@ -69,7 +69,7 @@ def center_of(scan: Scan, settings: Settings) -> Center:
                 f"--center {settings.center_px:g} is not on the detector, whose columns are 0 to {scan.columns - 1}."
             )
         return Center(settings.center_px, "given")
-    found = _found(scan, settings.minimum_transmission)
+    found = _found(scan, settings)
     if settings.strict_center and found.flags:
         raise CenterError(
             f"{str(scan.path)!r}: the centre of rotation is in doubt ({'; '.join(found.flags)}; best estimate "
@@ -78,13 +78,13 @@ def center_of(scan: Scan, settings: Settings) -> Center:
     return found
 
 
-def _found(scan: Scan, minimum_transmission: float) -> Center:
+def _found(scan: Scan, settings: Settings) -> Center:
     first, second, apart_deg = opposite_pair(scan.theta_deg)
     flags: list[str] = []
     if abs(apart_deg - 180) > FARTHEST_PAIR_DEG:
         flags.append(f"no two projections are 180 degrees apart (nearest: {apart_deg:.2f})")
     matches = [
-        _match(*(_profile(scan, angle, start, stop, minimum_transmission) for angle in (first, second)))
+        _match(*(_profile(scan, angle, start, stop, settings) for angle in (first, second)))
         for start, stop in _bands(scan.rows)
     ]
     good = [match for match in matches if match.correlation >= GOOD_MATCH]
@@ -124,9 +124,9 @@ def _bands(rows: int) -> list[tuple[int, int]]:
     return [(int(start), int(start) + height) for start in starts]
 
 
-def _profile(scan: Scan, angle: int, start: int, stop: int, minimum_transmission: float) -> Doubles:
+def _profile(scan: Scan, angle: int, start: int, stop: int, settings: Settings) -> Doubles:
     raw = scan.read_projection_rows(angle, start, stop)
-    profile: Doubles = absorption(raw, minimum_transmission)[:, 0, :].mean(axis=0, dtype=np.float64)
+    profile: Doubles = absorption(raw, settings)[:, 0, :].mean(axis=0, dtype=np.float64)
     return profile
 
 

@@ -1,5 +1,4 @@
-"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | inspect | metadata |
-phantom``.
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | settings | inspect | ...``.
 
 Belongs here: arguments, exit codes, what is printed.
 Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
@@ -25,7 +24,7 @@ import typer
 from tomography import __version__
 from tomography.errors import TomographyError
 from tomography.machine import Machine, available_memory_bytes, available_threads
-from tomography.settings import Filter, Rings, Settings
+from tomography.options import settings_of, with_settings
 
 if TYPE_CHECKING:
     from tomography.manifest import Artifact, Manifest
@@ -45,18 +44,10 @@ Sha256 = Annotated[
     str | None, typer.Option("--input-sha256", help="SHA-256 of the raw file, if known; recorded in the manifest.")
 ]
 Raw = Annotated[Path, typer.Argument(metavar="RAW.h5", help="The scan.")]
-CenterPx = Annotated[
-    float | None,
-    typer.Option("--center", help="Column of the rotation axis, 0 the middle of the first. Default: found."),
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", metavar="FILE.yaml", help="Settings from a file; options that are given count more."),
 ]
-StrictCenter = Annotated[bool, typer.Option("--strict-center", help="Refuse when the centre is in doubt.")]
-WindowName = Annotated[Filter, typer.Option("--filter", help="Window over the ramp.")]
-Cutoff = Annotated[float, typer.Option(help="Cut-off of the Butterworth window, cycles per pixel.")]
-Order = Annotated[int, typer.Option(help="Order of the Butterworth window.")]
-RingsName = Annotated[Rings, typer.Option("--rings", help="Correction of ring artefacts.")]
-Transmission = Annotated[float, typer.Option(help="Least transmission before the logarithm.")]
-
-DEFAULTS = Settings()
 
 
 def main() -> None:
@@ -81,25 +72,20 @@ def _options(
 
 
 @app.command()
+@with_settings
 def reconstruct(
     raw: Raw,
     tiff_dir: Annotated[Path, typer.Argument(metavar="TIFF_DIR", help="The stack: one float32 TIFF a slice.")],
-    center: CenterPx = DEFAULTS.center_px,
-    strict_center: StrictCenter = DEFAULTS.strict_center,
-    window: WindowName = DEFAULTS.filter,
-    butterworth_cutoff: Cutoff = DEFAULTS.butterworth_cutoff_cycles_per_px,
-    butterworth_order: Order = DEFAULTS.butterworth_order,
-    rings: RingsName = DEFAULTS.rings,
-    minimum_transmission: Transmission = DEFAULTS.minimum_transmission,
+    settings_file: SettingsFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
     as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Reconstruct a scan into a stack of TIFF files. Interrupted, the same command continues."""
     with _command(as_json, threads) as command:
-        settings = _settings(
-            center, strict_center, window, butterworth_cutoff, butterworth_order, rings, minimum_transmission
-        )
+        settings = settings_of(given, settings_file)
         from tomography.manifest import raw_input
         from tomography.scan import open_scan
         from tomography.stack import reconstruct as run
@@ -133,25 +119,20 @@ def pyramid(
 
 
 @app.command()
+@with_settings
 def preview(
     raw: Raw,
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Pictures of slices, and preview.json.")],
-    center: CenterPx = DEFAULTS.center_px,
-    strict_center: StrictCenter = DEFAULTS.strict_center,
-    window: WindowName = DEFAULTS.filter,
-    butterworth_cutoff: Cutoff = DEFAULTS.butterworth_cutoff_cycles_per_px,
-    butterworth_order: Order = DEFAULTS.butterworth_order,
-    rings: RingsName = DEFAULTS.rings,
-    minimum_transmission: Transmission = DEFAULTS.minimum_transmission,
+    settings_file: SettingsFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
     as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Look at a scan: slices, sinogram and projections as pictures, what may be wrong with it, and all on one page."""
     with _command(as_json, threads) as command:
-        settings = _settings(
-            center, strict_center, window, butterworth_cutoff, butterworth_order, rings, minimum_transmission
-        )
+        settings = settings_of(given, settings_file)
         from tomography.look import open_to_look
         from tomography.manifest import raw_input
         from tomography.preview import preview as run
@@ -208,6 +189,20 @@ def phantom(
         command.result(
             {"artifact": "raw", "manifest": None, "files": 1, "bytes": out.stat().st_size, "results": {}}, out
         )
+
+
+@app.command()
+@with_settings
+def settings(
+    settings_file: SettingsFile = None,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Write settings as a file for --settings: every one, with what it is. To standard output."""
+    with _command(as_json=False, threads=None) as command:
+        from tomography.settings import written
+
+        command.answer({}, [written(settings_of(given, settings_file)).rstrip()])
 
 
 @app.command()
@@ -308,32 +303,6 @@ def _command(as_json: bool, threads: int | None) -> Iterator[_Command]:
         reporter.close()
         typer.echo("interrupted. The same command continues where this one stopped.", err=True)
         raise typer.Exit(INTERRUPTED) from error
-
-
-def _settings(
-    center_px: float | None,
-    strict_center: bool,
-    window: Filter,
-    cutoff: float,
-    order: int,
-    rings: Rings,
-    minimum_transmission: float,
-) -> Settings:
-    from pydantic import ValidationError
-
-    try:
-        return Settings(
-            center_px=center_px,
-            strict_center=strict_center,
-            filter=window,
-            butterworth_cutoff_cycles_per_px=cutoff,
-            butterworth_order=order,
-            rings=rings,
-            minimum_transmission=minimum_transmission,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise TomographyError(f"{'.'.join(map(str, first['loc']))} = {first['input']}: {first['msg']}.") from error
 
 
 def _product(path: Path) -> Path:

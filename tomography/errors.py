@@ -23,3 +23,7 @@ class OutputError(TomographyError):
 
 class CenterError(TomographyError):
     """The centre of rotation cannot be had with the certainty that was asked for."""
+
+
+class SettingsError(TomographyError):
+    """A setting that no reconstruction has, or that this scan cannot be reconstructed with."""

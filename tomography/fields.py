@@ -6,6 +6,8 @@ Does not: normalising by them (tomography.normalise).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,50 @@ from tomography.errors import ScanError
 from tomography.hdf5 import first_line
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Whites:
+    """Flat fields as they were in time: the means of groups of frames, [group, row, column], and of each angle between
+    which two of them it lies, and how far from the first to the second.
+    """
+
+    means: Floats
+    before: npt.NDArray[np.intp]
+    after: npt.NDArray[np.intp]
+    part_way: Floats
+
+    def at_each_angle(self, row: int) -> Floats:
+        """The flat field of one of the rows at every angle, [angle, column]."""
+        share = self.part_way[:, None]
+        field: Floats = (1 - share) * self.means[self.before, row] + share * self.means[self.after, row]
+        return field
+
+    def part(self, rows: slice) -> Whites:
+        """Some of these rows."""
+        return replace(self, means=self.means[:, rows])
+
+    def but(self, angles: npt.NDArray[np.intp]) -> Whites:
+        """Some of these angles."""
+        return replace(self, before=self.before[angles], after=self.after[angles], part_way=self.part_way[angles])
+
+
+def groups_in_time(frames: int, angles: int, per_group: int, every: int) -> tuple[list[slice], list[int]]:
+    """Which frames were taken together, and before which projection.
+
+    Every ``every`` projections there were ``per_group`` of them (the acquisition program's i0cycle); with 0 there, at
+    both ends where there are twice as many, else at the beginning.
+    """
+    if every > 0 and per_group > 0:
+        count = max(1, frames // per_group)
+        at = [min(i * every, angles - 1) for i in range(count)]
+    elif per_group > 0 and frames >= 2 * per_group:
+        count, at = 2, [0, angles - 1]
+    else:
+        count, at = 1, [0]
+    size = frames // count
+    last = count - 1
+    return [slice(i * size, frames if i == last else (i + 1) * size) for i in range(count)], at
 
 
 class Fields:
@@ -50,6 +96,10 @@ class Fields:
             self._mean = self._mean_of(0, self._frame[0])
         return self._mean[start:stop]
 
+    def in_time(self, start: int, stop: int, groups: Sequence[slice]) -> Floats:
+        """The mean of each group of frames, [group, row, column], of some rows. Raises ScanError."""
+        return np.stack([self._mean_over(range(len(self))[group], start, stop) for group in groups])
+
     def some(self, most: int) -> npt.NDArray[Any]:
         """Whole frames [frame, row, column], at most so many, spread over all of them. Raises ScanError."""
         if not len(self):
@@ -58,10 +108,13 @@ class Fields:
         return np.stack([self._read(int(i), 0, self._frame[0]) for i in wanted])
 
     def _mean_of(self, start: int, stop: int) -> Floats:
+        return self._mean_over(range(len(self)), start, stop)
+
+    def _mean_over(self, frames: Sequence[int], start: int, stop: int) -> Floats:
         total = np.zeros((stop - start, self._frame[1]))
-        for i in range(len(self)):
+        for i in frames:
             total += self._read(i, start, stop)
-        mean: Floats = (total / len(self)).astype(np.float32)
+        mean: Floats = (total / len(frames)).astype(np.float32)
         return mean
 
     def _read(self, frame: int, start: int, stop: int) -> npt.NDArray[Any]:

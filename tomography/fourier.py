@@ -43,7 +43,7 @@ class Geometry:
     weights: npt.NDArray[np.complex64]
     down: Floats
     across: Floats
-    outside: npt.NDArray[np.bool_]
+    outside: npt.NDArray[np.bool_] | None
 
     @property
     def left(self) -> int:
@@ -73,7 +73,7 @@ def geometry(
         weights.astype(np.complex64),
         down.astype(np.float32).ravel(),
         across.astype(np.float32).ravel(),
-        _outside_circle(columns),
+        _outside_circle(columns) if settings.circle else None,
     )
 
 
@@ -90,7 +90,7 @@ class Reconstructor:
             self._plan.setpts(geometry.down, geometry.across)
 
     def __call__(self, sinograms: Floats) -> Floats:
-        """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the detector's circle."""
+        """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the detector's circle, if set so."""
         g = self._geometry
         padded = np.zeros((sinograms.shape[1], g.padded), np.complex64)
         inner = slice(g.left, g.left + g.columns)
@@ -104,7 +104,8 @@ class Reconstructor:
         spectrum *= g.weights
         pair = self._plan.execute(spectrum.ravel())
         slices = np.stack([pair.real, pair.imag][: len(sinograms)])
-        slices[:, g.outside] = 0
+        if g.outside is not None:
+            slices[:, g.outside] = 0
         return slices
 
 
@@ -145,9 +146,12 @@ def _filter(padded: int, settings: Settings) -> Doubles:
     if settings.filter is Filter.RAMP:
         return ramp
     frequency = np.abs(scipy.fft.fftfreq(padded))
-    window: Doubles = 1 / (
-        1 + (frequency / settings.butterworth_cutoff_cycles_per_px) ** (2 * settings.butterworth_order)
-    )
+    window: Doubles
+    if settings.filter is Filter.HANN:
+        window = 0.5 + 0.5 * np.cos(2 * np.pi * frequency)
+    else:
+        cutoff, order = settings.butterworth_cutoff_cycles_per_px, settings.butterworth_order
+        window = 1 / (1 + (frequency / cutoff) ** (2 * order))
     return ramp * window
 
 

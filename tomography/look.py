@@ -85,7 +85,7 @@ def take(scan: Scan, inspection: Inspection, settings: Settings) -> Look:
         center=center_of(scan, settings),
         rows=rows,
         raw=raw,
-        sinograms=absorption(raw, settings.minimum_transmission),
+        sinograms=absorption(raw, settings),
         projections=frames,
         first=first,
         opposite=opposite,

@@ -18,13 +18,12 @@ from scipy.ndimage import median_filter
 from tomography.hdf5 import number
 from tomography.look import Look
 from tomography.normalise import lit
-from tomography.scan import PIXEL_SIZE_MM, ROTATION, THETA, RawRows, Scan
+from tomography.scan import ENERGY_EV, PIXEL_SIZE_MM, ROTATION, THETA, RawRows, Scan
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[Any]
 
-ENERGY_EV = "/measurement/instrument/monochromator/energy"
 PLAUSIBLE_EV = (1_000.0, 1_000_000.0)  # below, somebody typed keV
 _BITS = (8, 10, 11, 12, 13, 14, 15, 16)
 _FEWEST_SATURATED = 10

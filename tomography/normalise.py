@@ -1,37 +1,73 @@
 """From counts to absorption.
 
-Belongs here: flat and dark correction, dead pixels, the logarithm.
-Does not: rings (tomography.rings), reading (tomography.scan).
+Belongs here: flat and dark correction, dead pixels, the logarithm, beam hardening.
+Does not: rings (tomography.rings), steps that need whole frames (tomography.frames), reading (tomography.scan).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import median_filter
 
 from tomography.scan import RawRows
+from tomography.settings import Settings
 
 Floats = npt.NDArray[np.float32]
 
 
-def absorption(raw: RawRows, minimum_transmission: float) -> Floats:
+def absorption(raw: RawRows, settings: Settings) -> Floats:
     """Line integrals of the absorption, minus log((counts - dark) / (white - dark)).
 
-    Returns float32 [row, angle, column], without unit. Transmissions below ``minimum_transmission``, and values that
-    are no numbers, count as ``minimum_transmission``. Columns that no light reaches in the flats are interpolated.
+    Returns float32 [row, angle, column], without unit. Transmissions below the least one that is set, and values that
+    are no numbers, count as that one. Columns that no light reaches in the flats are interpolated.
     """
+    sinograms = transmission(raw)
+    if settings.zinger_1d:
+        remove_zingers(sinograms, settings.zinger_1d, (1, settings.zinger_size_px, 1))
+    logarithm(sinograms, settings.minimum_transmission)
     alive = lit(raw.white, raw.dark)
-    gain = np.divide(1, raw.white - raw.dark, out=np.zeros_like(raw.white), where=alive)
+    for row in np.flatnonzero(~alive.all(axis=1)):
+        interpolate_columns(sinograms[row], alive[row])
+    return harden(sinograms, settings.hardening)
+
+
+def transmission(raw: RawRows) -> Floats:
+    """(counts - dark) / (white - dark), float32 [row, angle, column]; 0 where that is no number."""
     sinograms = np.ascontiguousarray(raw.counts.transpose(1, 0, 2), dtype=np.float32)
     sinograms -= raw.dark[:, None, :]
-    sinograms *= gain[:, None, :]
+    if raw.whites is None:
+        sinograms *= _gain(raw.white, raw.dark)[:, None, :]
+    else:
+        for row, sinogram in enumerate(sinograms):
+            sinogram *= _gain(raw.whites.at_each_angle(row), raw.dark[row])
     if raw.counts.dtype.kind == "f":
         sinograms[~np.isfinite(sinograms)] = 0
-    np.maximum(sinograms, np.float32(minimum_transmission), out=sinograms)
-    np.log(sinograms, out=sinograms)
-    np.negative(sinograms, out=sinograms)
-    for row in np.flatnonzero(~alive.all(axis=1)):
-        _interpolate_columns(sinograms[row], alive[row])
+    return sinograms
+
+
+def _gain(white: Floats, dark: Floats) -> Floats:
+    gain: Floats = np.divide(1, white - dark, out=np.zeros_like(white), where=lit(white, dark))
+    return gain
+
+
+def logarithm(transmissions: Floats, least: float) -> Floats:
+    """Minus the logarithm, in place; transmissions below ``least`` count as that."""
+    np.maximum(transmissions, np.float32(least), out=transmissions)
+    np.log(transmissions, out=transmissions)
+    return np.negative(transmissions, out=transmissions)
+
+
+def harden(sinograms: Floats, coefficients: Sequence[float]) -> Floats:
+    """Each absorption p as c1 p + c2 p^2 + ..., in place: the absorption that a single energy would have shown."""
+    if coefficients:
+        total = np.zeros_like(sinograms)
+        for coefficient in reversed(coefficients):
+            total += np.float32(coefficient)
+            total *= sinograms
+        sinograms[:] = total
     return sinograms
 
 
@@ -42,7 +78,15 @@ def lit(white: Floats, dark: Floats) -> npt.NDArray[np.bool_]:
     return pixels
 
 
-def _interpolate_columns(sinogram: Floats, alive: npt.NDArray[np.bool_]) -> None:
+def remove_zingers(transmissions: Floats, brighter_by: float, size: tuple[int, ...]) -> None:
+    """Put the median around a pixel in its place, in place, where it is brighter by so much: an X-ray that hit the
+    camera itself. ``size`` is the median's, an axis each.
+    """
+    around = median_filter(transmissions, size=size, mode="nearest")
+    np.copyto(transmissions, around, where=transmissions - around > np.float32(brighter_by))
+
+
+def interpolate_columns(sinogram: Floats, alive: npt.NDArray[np.bool_]) -> None:
     """Replace dead columns of [angle, column] in place, linearly between their living neighbours."""
     living = np.flatnonzero(alive)
     if living.size == 0:

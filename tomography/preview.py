@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,20 +129,24 @@ class _Slices:
 def _slices(look: Look, settings: Settings, pool: ThreadPoolExecutor) -> _Slices:
     """All that are shown, from one geometry: an axis so many pixels to the right is a sinogram as many to the left."""
     maker = SliceMaker.about(look.scan, settings, look.center)
-    rows = [pool.submit(maker, look.raw.part(slice(i, i + 1))) for i in range(len(look.rows))]
-    middle = look.raw.part(slice(len(look.rows) // 2, len(look.rows) // 2 + 1))
-    parts = (middle.counts, middle.white, middle.dark)
-    beside = {
-        offset: pool.submit(maker, RawRows(*(_moved(part, offset) for part in parts))) for offset in CENTER_OFFSETS_PX
-    }
+    prepared = maker.prepared
+    if prepared.takes_single_rows:
+        kept = look.raw.but(prepared.kept)
+        raw = [kept.part(slice(i, i + 1)) for i in range(len(look.rows))]
+    else:
+        raw = [prepared.read(row, row + 1, pool) for row in look.rows]
+    rows = [pool.submit(maker, row) for row in raw]
+    middle = raw[len(raw) // 2]
+    beside = {offset: pool.submit(maker, _moved(middle, offset)) for offset in CENTER_OFFSETS_PX}
     return _Slices([job.result()[0] for job in rows], {offset: job.result()[0] for offset, job in beside.items()})
 
 
-def _moved(values: npt.NDArray[Any], offset: int) -> npt.NDArray[Any]:
+def _moved(raw: RawRows, offset: int) -> RawRows:
     """Columns moved to the left by ``offset``; the one at the edge is repeated."""
-    columns = np.clip(np.arange(values.shape[-1]) + offset, 0, values.shape[-1] - 1)
-    moved: npt.NDArray[Any] = values[..., columns]
-    return moved
+    last = raw.counts.shape[2] - 1
+    columns = np.clip(np.arange(last + 1) + offset, 0, last)
+    whites = None if raw.whites is None else replace(raw.whites, means=raw.whites.means[..., columns])
+    return RawRows(raw.counts[..., columns], raw.white[..., columns], raw.dark[..., columns], whites)
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------
@@ -182,7 +186,7 @@ def _projection(look: Look, angle: int, settings: Settings) -> Floats:
     white = look.flats.mean(axis=0) if len(look.flats) else look.scan.white.mean(0, look.scan.rows)
     dark = look.darks.mean(axis=0) if len(look.darks) else np.zeros_like(white)
     raw = RawRows(counts[None], white.astype(np.float32), dark.astype(np.float32))
-    return absorption(raw, settings.minimum_transmission)[:, 0, :]
+    return absorption(raw, settings)[:, 0, :]
 
 
 def _grey(image: Floats) -> Grey:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography.errors import ScanError
-from tomography.fields import Fields
+from tomography.fields import Fields, Whites
 from tomography.hdf5 import dataset, first_line, number, open_hdf5
 
 DATA = "/exchange/data"
@@ -26,6 +26,9 @@ DARK = "/exchange/data_dark"
 THETA = "/exchange/theta"
 PIXEL_SIZE_MM = "/measurement/instrument/detector/pixel_size"
 ROTATION = "/process/acquisition/rotation"
+FLAT_FIELDS = "/process/acquisition/flat_fields"
+ENERGY_EV = "/measurement/instrument/monochromator/energy"
+DISTANCE_MM = "/measurement/instrument/camera_motor_stack/setup/camera_distance"
 
 FEWEST_ANGLES = 3
 FEWEST_COLUMNS = 8
@@ -39,16 +42,24 @@ Floats = npt.NDArray[np.float32]
 class RawRows:
     """Some detector rows of a scan, as counted.
 
-    ``counts`` [angle, row, column]; ``white`` and ``dark`` [row, column], means over their frames.
+    ``counts`` [angle, row, column]; ``white`` and ``dark`` [row, column], means over their frames. ``whites``, where
+    there are some, are the flat fields of each angle, and count instead of ``white``.
     """
 
     counts: Counts
     white: Floats
     dark: Floats
+    whites: Whites | None = None
 
     def part(self, rows: slice) -> RawRows:
         """Some of these rows, without a copy."""
-        return RawRows(self.counts[:, rows], self.white[rows], self.dark[rows])
+        whites = None if self.whites is None else self.whites.part(rows)
+        return RawRows(self.counts[:, rows], self.white[rows], self.dark[rows], whites)
+
+    def but(self, angles: npt.NDArray[np.intp]) -> RawRows:
+        """The same rows at some angles only."""
+        whites = None if self.whites is None else self.whites.but(angles)
+        return RawRows(self.counts[angles], self.white, self.dark, whites)
 
 
 @dataclass(frozen=True)

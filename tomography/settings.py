@@ -1,14 +1,18 @@
 """What a person can choose about a reconstruction.
 
-Belongs here: every choice that changes a voxel, with its unit and its default, and its command-line form.
+Belongs here: every choice that changes a voxel, with its unit and its default, its command-line form and its file.
 Does not: what only changes speed (threads) or paths. Imports pydantic and the standard library, nothing heavier:
 the asset graph imports this module to describe runs that happen elsewhere.
 """
 
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
+
+from tomography.errors import SettingsError
 
 
 class Filter(StrEnum):
@@ -16,13 +20,37 @@ class Filter(StrEnum):
 
     RAMP = "ramp"
     BUTTERWORTH = "butterworth"
+    HANN = "hann"
 
 
 class Rings(StrEnum):
     """How the columns that a detector gets wrong at every angle, seen as rings, are corrected."""
 
     MEAN_SINOGRAM = "mean-sinogram"
+    FOURIER_WAVELET = "fourier-wavelet"
+    TITARENKO = "titarenko"
+    SMOOTHING = "smoothing"
     NONE = "none"
+
+
+class Flats(StrEnum):
+    """Which flat fields a projection is normalised by."""
+
+    MEAN = "mean"
+    INTERPOLATED = "interpolated"
+    NEAREST = "nearest"
+
+
+class Phase(StrEnum):
+    """When the phase is retrieved (Paganin's filter): before the logarithm, as it is derived, or after it."""
+
+    NONE = "none"
+    PAGANIN = "paganin"
+    LEGACY = "legacy"
+
+
+_NUMBERS = r"(|-?\d+(\.\d+)?(e-?\d+)?(,-?\d+(\.\d+)?(e-?\d+)?)*)"
+_RANGES = r"(|\d+(-\d+)?(,\d+(-\d+)?)*)"
 
 
 class Settings(BaseModel):
@@ -36,6 +64,58 @@ class Settings(BaseModel):
     strict_center: bool = False
     """Refuse when the detector rows disagree about the centre, instead of flagging it."""
 
+    angle_offset_deg: float = Field(default=0.0, ge=-360, le=360)
+    """Turn the slices by this angle, in degrees."""
+
+    ignored_projections: str = Field(default="", pattern=f"^{_RANGES}$")
+    """Projections that are left out, counted from 0: numbers and ranges, as ``3,17,20-25``."""
+
+    flats: Flats = Flats.MEAN
+    """Which flat fields normalise a projection: their ``mean``, those taken before and after it ``interpolated`` in
+    time, or the ``nearest``."""
+
+    zinger_2d: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Replace a pixel that is brighter than the median around it by this part of the flat field's light; 0: none."""
+
+    zinger_1d: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """The same beside the projections before and after it, in the same pixel; 0: none."""
+
+    zinger_size_px: int = Field(default=3, ge=3, le=15)
+    """The width of both medians, in pixels and projections; odd."""
+
+    minimum_transmission: float = Field(default=0.01, gt=0, lt=1)
+    """Transmissions below this count as this before the logarithm."""
+
+    phase: Phase = Phase.NONE
+    """Paganin's phase retrieval: ``none``, ``paganin`` (before the logarithm), or ``legacy`` (after it)."""
+
+    phase_alpha: float = Field(default=1e-5, gt=0, lt=1)
+    """The regularisation of phase retrieval, about beta / delta; smaller is smoother."""
+
+    phase_distance_cm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """From sample to detector, in cm. None: the scan's own camera distance."""
+
+    phase_energy_ev: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The photon energy, in eV. None: the scan's own."""
+
+    beam_hardening: str = Field(default="", pattern=f"^{_NUMBERS}$")
+    """Coefficients c1,c2,... of a polynomial c1 p + c2 p^2 + ... that takes the place of each absorption p."""
+
+    rings: Rings = Rings.MEAN_SINOGRAM
+    """The correction of rings."""
+
+    rings_size_px: int = Field(default=9, ge=3, le=101)
+    """The width of the median (``mean-sinogram``) or mean (``smoothing``) over columns, in pixels; odd."""
+
+    rings_level: int = Field(default=4, ge=1, le=12)
+    """Levels of the wavelet transform (``fourier-wavelet``): more reach wider rings."""
+
+    rings_sigma: float = Field(default=2.0, gt=0, le=100)
+    """How wide the damped band of frequencies is (``fourier-wavelet``)."""
+
+    rings_alpha: float = Field(default=1.5, gt=0, le=100)
+    """The strength of the regularisation (``titarenko``): smaller is stronger."""
+
     filter: Filter = Filter.RAMP
     """The window over the ramp."""
 
@@ -45,24 +125,70 @@ class Settings(BaseModel):
     butterworth_order: int = Field(default=2, ge=1, le=16)
     """Steepness of the Butterworth window. Unused with ``ramp``."""
 
-    rings: Rings = Rings.MEAN_SINOGRAM
-    """The correction of rings."""
-
-    minimum_transmission: float = Field(default=0.01, gt=0, lt=1)
-    """Transmissions below this count as this before the logarithm."""
+    circle: bool = True
+    """Set everything outside the detector's circle to zero."""
 
     def arguments(self) -> list[str]:
         """These settings as arguments of ``tomography reconstruct`` or ``preview``; defaults are spelled out."""
         words: list[str] = []
-        for name in type(self).model_fields:
+        for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if value is None or value is False:
+            if value is None or value == "" or (value is False and field.default is False):
                 continue  # there is no option that says so
-            words += [option(name)] if value is True else [option(name), str(value)]
+            if value is False:
+                words.append(option(name).replace("--", "--no-", 1))
+            else:
+                words += [option(name)] if value is True else [option(name), str(value)]
         return words
 
+    @property
+    def ignored(self) -> frozenset[int]:
+        """The projections that are left out, counted from 0."""
+        found: set[int] = set()
+        for part in filter(None, self.ignored_projections.split(",")):
+            first, _, last = part.partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+        return frozenset(found)
 
-_UNITS = ("_cycles_per_px", "_px")
+    @property
+    def hardening(self) -> tuple[float, ...]:
+        """The coefficients of the beam hardening polynomial, that of p first; empty for none."""
+        return tuple(float(word) for word in self.beam_hardening.split(",")) if self.beam_hardening else ()
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings from a YAML file; what it does not name has its default. Raises SettingsError."""
+    import yaml
+
+    try:
+        found: Any = yaml.safe_load(path.read_text())
+        return Settings.model_validate({} if found is None else found)
+    except OSError as error:
+        raise SettingsError(f"{str(path)!r} cannot be read ({error.strerror}).") from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "it"
+        raise SettingsError(f"{str(path)!r}: {name} = {str(first['input'])[:100]}: {first['msg']}.") from error
+
+
+def written(settings: Settings) -> str:
+    """Settings as a YAML file, every one of them with what it is."""
+    lines = []
+    for name in Settings.model_fields:
+        value = settings.model_dump(mode="json")[name]
+        lines += [f"# {' '.join(described(name).split())}", f"{name}: {_scalar(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _scalar(value: Any) -> str:
+    import json
+
+    return json.dumps(value)  # every JSON scalar is one of YAML
+
+
+_UNITS = ("_cycles_per_px", "_px", "_deg", "_cm", "_ev")
 
 
 def option(name: str) -> str:
@@ -75,7 +201,8 @@ def described(name: str) -> str:
     """What a setting is, for whoever chooses it, with its limits."""
     field = Settings.model_fields[name]
     limits = [f"{words} {value:g}" for limit, words in _LIMITS if (value := _limit(field, limit)) is not None]
-    return f"{field.description} {', '.join(limits).capitalize()}.".strip() if limits else str(field.description)
+    text = " ".join(str(field.description).split())
+    return f"{text} {', '.join(limits).capitalize()}.".strip() if limits else text
 
 
 _LIMITS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))

@@ -24,6 +24,7 @@ from tomography.fourier import Geometry, Reconstructor, geometry, missing_wedge_
 from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
 from tomography.normalise import absorption, lit
+from tomography.prepared import Prepared
 from tomography.product import Build, Request, make
 from tomography.progress import Reporter
 from tomography.rings import correct_rings
@@ -65,7 +66,7 @@ def reconstruct(
 class SliceMaker:
     """From counts to slices, for one scan and its settings. Called from any number of threads."""
 
-    settings: Settings
+    prepared: Prepared
     center: Center
     geometry: Geometry
     local: threading.local
@@ -78,15 +79,16 @@ class SliceMaker:
     @classmethod
     def about(cls, scan: Scan, settings: Settings, center: Center) -> SliceMaker:
         """Prepare what all slices about a centre share."""
-        shared = geometry(scan.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um)
-        return cls(settings, center, shared, threading.local())
+        prepared = Prepared.of(scan, settings)
+        shared = geometry(prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um)
+        return cls(prepared, center, shared, threading.local())
 
     def __call__(self, raw: RawRows) -> Floats:
-        """The slices [1 or 2, n, n] of one or two detector rows."""
+        """The slices [1 or 2, n, n] of one or two prepared detector rows."""
         if not hasattr(self.local, "reconstructor"):
             self.local.reconstructor = Reconstructor(self.geometry)
-        sinograms = absorption(raw, self.settings.minimum_transmission)
-        slices: Floats = self.local.reconstructor(correct_rings(sinograms, self.settings.rings))
+        settings = self.prepared.settings
+        slices: Floats = self.local.reconstructor(correct_rings(absorption(raw, settings), settings))
         return slices
 
 
@@ -121,7 +123,8 @@ def _write_slices(
 
     done = scan.rows - sum(stop - start for start, stop in slabs)
     reporter.progress("reconstruct", done, scan.rows, "slices")
-    for start, stop, raw in _read_ahead(scan, reads(scan, slabs, machine.memory_bytes // MEMORY_SHARE)):
+    groups = reads(scan, slabs, machine.memory_bytes // MEMORY_SHARE)
+    for start, stop, raw in _read_ahead(slices.prepared, groups, pool):
         jobs = [pool.submit(pair, raw, start, row) for row in range(start, stop, 2)]
         for job in as_completed(jobs):
             done += len(job.result())
@@ -144,13 +147,19 @@ def reads(scan: Scan, slabs: Sequence[Slab], most_bytes: int) -> list[list[Slab]
     return together
 
 
-def _read_ahead(scan: Scan, groups: Sequence[list[Slab]]) -> Iterator[tuple[int, int, RawRows]]:
-    """The counts of each slab, the next group being read while this one is worked on: two in memory."""
+def _read_ahead(
+    prepared: Prepared, groups: Sequence[list[Slab]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[int, int, RawRows]]:
+    """The rows of each slab, the next group being read while this one is worked on: two in memory."""
+
+    def read(group: list[Slab]) -> RawRows:
+        return prepared.read(group[0][0], group[-1][1], pool)
+
     with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(scan.read_rows, group[0][0], group[-1][1]) for group in groups[:1]]
+        coming = [reader.submit(read, group) for group in groups[:1]]
         for i, group in enumerate(groups):
             raw = coming.pop().result()
-            coming = [reader.submit(scan.read_rows, after[0][0], after[-1][1]) for after in groups[i + 1 : i + 2]]
+            coming = [reader.submit(read, after) for after in groups[i + 1 : i + 2]]
             first = group[0][0]
             for start, stop in group:
                 yield start, stop, raw.part(slice(start - first, stop - first))

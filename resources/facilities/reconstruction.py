@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("reconstruct.sh.template")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_VALUE = re.compile(r"(?:-?[0-9]|[A-Za-z])[A-Za-z0-9.,+-]*")
 
 
 class Step(StrEnum):

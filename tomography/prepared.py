@@ -1,0 +1,77 @@
+"""A scan as one reconstruction sees it: its angles, and its rows ready for the logarithm.
+
+Belongs here: which projections and flat fields count, and margins for steps that need whole frames.
+Does not: those steps (tomography.frames), or the order of work over a scan (tomography.stack).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tomography.errors import SettingsError
+from tomography.fields import Whites, groups_in_time
+from tomography.frames import FrameSteps
+from tomography.hdf5 import number
+from tomography.scan import FEWEST_ANGLES, FLAT_FIELDS, RawRows, Scan
+from tomography.settings import Flats, Settings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``kept`` are the projections that count, ``theta_deg`` [kept] their angles as slices have them."""
+
+    scan: Scan
+    settings: Settings
+    frames: FrameSteps
+    kept: npt.NDArray[np.intp]
+    theta_deg: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scan: Scan, settings: Settings) -> Prepared:
+        """Raises SettingsError where the scan cannot be reconstructed with these settings."""
+        beyond = sorted(number for number in settings.ignored if number >= scan.angles)
+        if beyond:
+            raise SettingsError(
+                f"--ignored-projections {beyond[0]}: the scan's projections are 0 to {scan.angles - 1}."
+            )
+        kept = np.setdiff1d(np.arange(scan.angles), sorted(settings.ignored))
+        if kept.size < FEWEST_ANGLES:
+            raise SettingsError(f"--ignored-projections leaves {kept.size} projections; at least 3 are needed.")
+        theta = scan.theta_deg[kept] + settings.angle_offset_deg
+        return cls(scan, settings, FrameSteps.of(scan, settings), kept, theta)
+
+    def read(self, start: int, stop: int, pool: Executor) -> RawRows:
+        """The rows ``start`` to ``stop`` (exclusive), at the angles that count. Raises ScanError."""
+        margin = self.frames.margin_px
+        first, last = max(0, start - margin), min(self.scan.rows, stop + margin)
+        raw = replace(self.scan.read_rows(first, last), whites=self._whites(range(first, last)))
+        wanted = slice(start - first, stop - first)
+        if self.kept.size < self.scan.angles:
+            raw = raw.but(self.kept)
+        return raw.part(wanted) if self.frames.are_none else self.frames(raw, wanted, pool)
+
+    @property
+    def takes_single_rows(self) -> bool:
+        """Whether a row needs nothing but itself: neither a margin nor flat fields in time."""
+        return self.frames.are_none and self.settings.flats is Flats.MEAN
+
+    def _whites(self, rows: range) -> Whites | None:
+        if self.settings.flats is Flats.MEAN:
+            return None
+        per_group, every = (int(number(self.scan.file, f"{FLAT_FIELDS}/{name}") or 0) for name in _CYCLE)
+        groups, at = groups_in_time(len(self.scan.white), self.scan.angles, per_group, every)
+        angles, before = np.arange(self.scan.angles), np.array(at)
+        first = np.clip(np.searchsorted(before, angles, side="right") - 1, 0, before.size - 1)
+        second = np.minimum(first + 1, before.size - 1)
+        apart = np.maximum(before[second] - before[first], 1)
+        part_way = np.clip((angles - before[first]) / apart, 0, 1).astype(np.float32)
+        if self.settings.flats is Flats.NEAREST:
+            part_way = np.round(part_way)
+        return Whites(self.scan.white.in_time(rows.start, rows.stop, groups), first, second, part_way)
+
+
+_CYCLE = ("num_flat_fields", "i0cycle")
