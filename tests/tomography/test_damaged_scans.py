@@ -113,8 +113,8 @@ def test_a_scan_that_breaks_off_while_it_is_read_leaves_nothing(damaged: Damaged
     ("arguments", "said"),
     [
         (["--center", "1000"], "not on the detector"),
-        (["--center", "nan"], "center_px"),
-        (["--minimum-transmission", "0"], "minimum_transmission"),
+        (["--center", "nan"], "--center nan"),
+        (["--minimum-transmission", "0"], "--minimum-transmission 0"),
         (["--input-sha256", "abc"], "64 hexadecimal digits"),
         (["--threads", "0"], "--threads"),
     ],
