@@ -1,4 +1,4 @@
-"""The command line: ``python -m tomography reconstruct | pyramid | preview | compare | settings | inspect | ...``.
+"""The command line: ``python -m tomography reconstruct | pyramid | preview | sweep | ...``.
 
 Belongs here: arguments, exit codes, what is printed.
 Does not: work. Heavy libraries are imported by the command that needs them; ``--help`` answers at once.
@@ -24,7 +24,7 @@ import typer
 from tomography import __version__
 from tomography.errors import TomographyError
 from tomography.machine import Machine, available_memory_bytes, available_threads
-from tomography.options import settings_of, with_settings
+from tomography.options import named, settings_of, with_settings
 
 if TYPE_CHECKING:
     from tomography.manifest import Artifact, Manifest
@@ -149,6 +149,39 @@ def preview(
                 command.reporter,
             )
         command.finish("preview", product, *made)
+
+
+@app.command()
+@with_settings
+def sweep(
+    raw: Raw,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="A sheet, slices, and settings for each value.")],
+    over: Annotated[str, typer.Option("--over", help="The setting that is tried, by its option's name, as: center.")],
+    values: Annotated[str, typer.Option("--values", help="Its values: a,b,c or first:last:step.")],
+    rows: Annotated[
+        list[int] | None, typer.Option("--rows", help="A detector row; again for more. Default: 3.")
+    ] = None,
+    settings_file: SettingsFile = None,
+    input_sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Try one setting with several values on a few slices, and pick: sheet.png shows them, --settings takes one."""
+    with _command(as_json, threads) as command:
+        from tomography.manifest import raw_input
+        from tomography.scan import open_scan
+        from tomography.sweep import sweep as run
+        from tomography.sweep import tries
+
+        name = named(over)
+        chosen = tries(settings_of(given, settings_file), name, values)
+        with open_scan(raw) as scan:
+            product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256))
+            threads_ = command.machine.threads
+            made = run(scan, source, product, name, chosen, rows or [], threads_, command.reporter)
+        command.finish("sweep", product, *made)
 
 
 @app.command()

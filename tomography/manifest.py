@@ -17,12 +17,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tomography import __version__
 from tomography.errors import OutputError
 
-Artifact = Literal["tiff", "zarr", "preview", "comparison"]
+Artifact = Literal["tiff", "zarr", "preview", "comparison", "sweep"]
 
 PICTURES = ("thumbnail_png", "contact_sheet_jpeg")
 """Results that are pictures, in base64: for whoever shows them, and too long for a terminal."""
 
-_SUFFIX: dict[Artifact, str] = {"tiff": ".tiff", "zarr": "", "preview": ".preview", "comparison": ".comparison"}
+_SUFFIX: dict[Artifact, str] = {
+    "tiff": ".tiff",
+    "zarr": "",
+    "preview": ".preview",
+    "comparison": ".comparison",
+    "sweep": ".sweep",
+}
 _SAMPLES = 16
 _SAMPLE_BYTES = 64 * 1024
 

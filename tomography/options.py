@@ -60,6 +60,14 @@ def _option(name: str) -> Any:
     return Annotated[field.annotation | None, words]  # type: ignore[operator]
 
 
+def named(word: str) -> str:
+    """The setting that an option's name stands for: ``center`` for ``center_px``. Raises SettingsError."""
+    names = {option(name).removeprefix("--"): name for name in Settings.model_fields}
+    if word not in names:
+        raise SettingsError(f"there is no setting {word!r}; there are {', '.join(names)}.")
+    return names[word]
+
+
 def no(name: str) -> str:
     """The option that switches a setting off."""
     return f"--no-{option(name).removeprefix('--')}"
