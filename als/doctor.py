@@ -22,12 +22,13 @@ cutover = typer.Typer(no_args_is_help=True, help="Taking over from the system th
 
 def doctor(state: StateDir = UP_STATE) -> None:
     """Look whether the deployment can do its work: the platform itself, the clients of Globus, every place,
-    every facility.
+    every facility, the catalogue.
 
     A probe is written to every place, read back and deleted, and a small job runs at every facility; nothing is left.
     Exit code 1 where something is at fault: each line says who must act, and how.
     """
     from als.platform import platform
+    from als_assets.operations.doctor.catalogue import look_at_catalogue
     from als_assets.operations.doctor.clients import look_at_clients
     from als_assets.operations.doctor.house import look_at_house
     from als_assets.operations.doctor.machines import MachineLook
@@ -42,6 +43,7 @@ def doctor(state: StateDir = UP_STATE) -> None:
                     look_at_clients(at.globus),
                     PlaceLook(at.beamline, quick, at.clock, _silent, whose).look(),
                     MachineLook(at.beamline, at.facilities, at.clock, _silent, whose).look(),
+                    look_at_catalogue(at.catalogue),
                 )
             )
         finally:

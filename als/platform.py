@@ -17,6 +17,7 @@ from als_assets.graph import Graph
 from als_assets.registry import build_graph
 from als_assets.retention.tables import Tables
 from beamlines.config import Beamline
+from resources.catalogue import Catalogue
 from resources.clock import Clock
 from resources.ending import Ending
 from resources.gate import Gate
@@ -47,6 +48,8 @@ class Platform:
     facilities: Facilities
     ending: Ending
     retention: Tables
+    catalogue: Catalogue | None
+    """None where the deployment has none."""
 
 
 @contextmanager
@@ -76,4 +79,5 @@ def platform(connection: Connection) -> Iterator[Platform]:
             facilities=made.facilities,
             ending=made.ending,
             retention=made.retention,
+            catalogue=getattr(made, "catalogue", None),
         )

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from als_assets.operations.doctor.catalogue import look_at_catalogue
 from als_assets.operations.doctor.clients import look_at_clients
 from als_assets.operations.doctor.house import look_at_house
 from als_assets.operations.doctor.machines import MachineLook
@@ -139,6 +140,36 @@ def test_one_client_for_both_is_a_warning(platform: Platform) -> None:
         *_, found = look_at_clients(Identities(globus, globus))
     assert (found.what, found.verdict) == ("deletes", Verdict.WARNING)
     assert "globus.deletes" in found.remedy
+
+
+# -- the catalogue -----------------------------------------------------------------------------------------------
+
+
+def the_catalogue(platform: Platform) -> list[Finding]:
+    with made(platform) as parts:
+        return list(look_at_catalogue(parts.catalogue))
+
+
+def test_the_catalogues_account_is_let_in(platform: Platform) -> None:
+    assert [(found.where, found.verdict) for found in the_catalogue(platform)] == [("scicat", Verdict.FINE)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "who"),
+    [
+        (Fault(match="* /scicat/*", times=1_000, status=503), "whoever runs SciCat"),
+        (Fault(match="POST */login", times=1_000, status=401), "those who run this platform"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_asked_says_who_must_act(platform: Platform, fault: Fault, who: str) -> None:
+    platform.twin.control.injector.add(fault)
+    [found] = the_catalogue(platform)
+    platform.twin.control.injector.clear()
+    assert (found.verdict, found.who) == (Verdict.FAULT, who)
+
+
+def test_without_a_catalogue_nothing_is_said_of_one() -> None:
+    assert list(look_at_catalogue(None)) == []
 
 
 # -- places ------------------------------------------------------------------------------------------------------
