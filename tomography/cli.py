@@ -40,6 +40,9 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines on standard output.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default all that this process may use.")]
+MemoryGb = Annotated[
+    float | None, typer.Option("--memory", min=0.5, help="Memory in GB (10^9 bytes); by default all that is free.")
+]
 Sha256 = Annotated[
     str | None, typer.Option("--input-sha256", help="SHA-256 of the raw file, if known; recorded in the manifest.")
 ]
@@ -79,12 +82,13 @@ def reconstruct(
     settings_file: SettingsFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
+    memory_gb: MemoryGb = None,
     as_json: AsJson = False,
     *,
     given: dict[str, Any],
 ) -> None:
     """Reconstruct a scan into a stack of TIFF files. Interrupted, the same command continues."""
-    with _command(as_json, threads) as command:
+    with _command(as_json, threads, memory_gb) as command:
         settings = settings_of(given, settings_file)
         from tomography.manifest import raw_input
         from tomography.scan import open_scan
@@ -314,13 +318,14 @@ class _Command:
 
 
 @contextmanager
-def _command(as_json: bool, threads: int | None) -> Iterator[_Command]:
+def _command(as_json: bool, threads: int | None, memory_gb: float | None = None) -> Iterator[_Command]:
     from tomography.progress import BarReporter, JsonReporter
 
     clock = time.monotonic
     reporter = JsonReporter(sys.stdout, clock) if as_json else BarReporter(sys.stderr)
     try:
-        machine = Machine(threads or available_threads(os.environ), available_memory_bytes())
+        memory = available_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
+        machine = Machine(threads or available_threads(os.environ), memory)
         yield _Command(reporter, machine, as_json, clock, clock())
     except TomographyError as error:
         reporter.close()

@@ -54,6 +54,12 @@ class Prepared:
             raw = raw.but(self.kept)
         return raw.part(wanted) if self.frames.are_none else self.frames(raw, wanted, pool)
 
+    def rows_within(self, most_bytes: int) -> int:
+        """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""
+        margin = 2 * self.frames.margin_px * self.scan.row_bytes
+        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns
+        return max(0, (most_bytes - margin) // (self.scan.row_bytes + transmissions))
+
     @property
     def takes_single_rows(self) -> bool:
         """Whether a row needs nothing but itself: neither a margin nor flat fields in time."""

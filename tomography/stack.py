@@ -123,7 +123,7 @@ def _write_slices(
 
     done = scan.rows - sum(stop - start for start, stop in slabs)
     reporter.progress("reconstruct", done, scan.rows, "slices")
-    groups = reads(scan, slabs, machine.memory_bytes // MEMORY_SHARE)
+    groups = reads(slices.prepared, slabs, machine.memory_bytes // MEMORY_SHARE)
     for start, stop, raw in _read_ahead(slices.prepared, groups, pool):
         jobs = [pool.submit(pair, raw, start, row) for row in range(start, stop, 2)]
         for job in as_completed(jobs):
@@ -132,18 +132,24 @@ def _write_slices(
         build.record(entry for job in jobs for entry in job.result())
 
 
-def reads(scan: Scan, slabs: Sequence[Slab], most_bytes: int) -> list[list[Slab]]:
-    """Which slabs are read together: each alone, but as many as ``most_bytes`` hold where frames are compressed whole.
+def reads(prepared: Prepared, slabs: Sequence[Slab], most_bytes: int) -> list[list[Slab]]:
+    """Which rows are read together, each read at most ``most_bytes`` where that is possible at all.
 
-    There, every read decompresses the scan from its first byte to its last.
+    A slab is one read, or several where it is too large. As many slabs are read together as fit where frames are
+    compressed whole: there, every read decompresses the scan from its first byte to its last. Slices are made of pairs
+    of rows, and a slab begins with an even one: how many are read at once changes no slice.
     """
-    together: list[list[Slab]] = []
+    scan = prepared.scan
+    height = max(2, prepared.rows_within(most_bytes) // 2 * 2)
     share = scan.is_decompressed_for(SLAB_ROWS)
-    for start, stop in slabs:
-        if share and together and (stop - together[-1][0][0]) * scan.row_bytes <= most_bytes:
-            together[-1].append((start, stop))
-        else:
-            together.append([(start, stop)])
+    together: list[list[Slab]] = []
+    for first, last in slabs:
+        for start in range(first, last, height):
+            stop = min(start + height, last)
+            if share and together and stop - together[-1][0][0] <= height:
+                together[-1].append((start, stop))
+            else:
+                together.append([(start, stop)])
     return together
 
 

@@ -3,6 +3,7 @@
 import base64
 import fcntl
 import hashlib
+import io
 import json
 import shutil
 import signal
@@ -20,10 +21,14 @@ from PIL import Image
 from typer.testing import Result
 
 from tomography import __version__
-from tomography.manifest import journal_path, manifest_path, read_manifest
+from tomography.machine import Machine
+from tomography.manifest import journal_path, manifest_path, raw_input, read_manifest
 from tomography.phantom import Phantom
+from tomography.prepared import Prepared
+from tomography.progress import JsonReporter
 from tomography.scan import open_scan
-from tomography.stack import reads
+from tomography.settings import Settings
+from tomography.stack import MEMORY_SHARE, reads, reconstruct
 
 Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
@@ -235,12 +240,26 @@ def test_frames_compressed_whole_are_read_together_and_give_the_same_slices(
         file.create_dataset("exchange/data", data=counts, chunks=(1, *counts.shape[1:]), compression="gzip")
     with open_scan(tall_scan) as plain, open_scan(tmp_path / "scan.h5") as compressed:
         slabs = [(0, 128), (128, 256), (256, 384)]
-        assert reads(plain, slabs, 10**9) == [[slab] for slab in slabs]
-        assert reads(compressed, slabs, 300 * compressed.row_bytes) == [slabs[:2], slabs[2:]]
+        assert reads(Prepared.of(plain, Settings()), slabs, 10**9) == [[slab] for slab in slabs]
+        most = 300 * compressed.row_bytes
+        assert reads(Prepared.of(compressed, Settings()), slabs, most) == [slabs[:2], slabs[2:]]
     result(cli("reconstruct", tall_scan, tmp_path / "rec", "--json"))
     (tmp_path / "compressed").mkdir()
     result(cli("reconstruct", tmp_path / "scan.h5", tmp_path / "compressed" / "rec", "--json"))
     assert listed(tmp_path / "compressed" / "rec") == listed(tmp_path / "rec")
+
+
+def test_little_memory_means_smaller_reads_and_the_same_slices(tall_scan: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "small").mkdir()
+    with open_scan(tall_scan) as scan:
+        prepared = Prepared.of(scan, Settings())
+        assert reads(prepared, [(0, 128)], 51 * scan.row_bytes) == [[(0, 50)], [(50, 100)], [(100, 128)]]
+        machine = Machine(2, MEMORY_SHARE * 31 * scan.row_bytes)
+        reporter = JsonReporter(io.StringIO(), lambda: 0.0)
+        source = raw_input(tall_scan, None)
+        reconstruct(scan, source, tmp_path / "small" / "rec", Settings(), machine, reporter)
+    result(cli("reconstruct", tall_scan, tmp_path / "rec", "--json"))
+    assert listed(tmp_path / "small" / "rec") == listed(tmp_path / "rec")
 
 
 def test_an_unfinished_stack_makes_no_pyramid(made: Path, tmp_path: Path, cli: Cli) -> None:
