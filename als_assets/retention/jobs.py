@@ -63,11 +63,12 @@ def retention_job(beamline: Beamline, copies: Collection[Copy], place: str) -> d
         transfer: dg.ResourceParam[Transfer],
         facilities: dg.ResourceParam[Facilities],
         remote: dg.ResourceParam[Remote],
+        ending: dg.ResourceParam[Any],
         clock: dg.ResourceParam[Clock],
     ) -> None:
         from als_assets.retention.runs import carry_out  # the database's library costs every import of the graph 0.3 s
 
-        of_run = (retention, transfer, facilities, remote, clock)
+        of_run = (retention, transfer, facilities, remote, ending, clock)
         report = carry_out(context, beamline, by_name, place, config.order, *of_run)
         if report.problems:
             what = "\n".join(("A person must look at this:", *report.problems))

@@ -19,10 +19,12 @@ from als_assets.retention.planner import Planner
 from als_assets.retention.planning import Plan
 from als_assets.retention.tables import Tables
 from als_assets.retention.turn import turn
+from als_assets.retention.unfinished import end_left_reading
 from als_assets.step import remote_step
 from beamlines.config import Beamline
 from beamlines.layout import Copy
 from resources.clock import Clock
+from resources.ending import Ending
 from resources.keepers import KeeperReader
 from resources.owner import Owner
 from resources.remote import Pulse, Remote, RemoteStatus
@@ -43,6 +45,7 @@ def carry_out(
     transfer: Transfer,
     facilities: Facilities,
     remote: Remote,
+    ending: Ending,
     clock: Clock,
 ) -> PassReport:
     """Carry a pass out, and record what it found and did. ``copies`` are those of the graph, by name."""
@@ -56,6 +59,7 @@ def carry_out(
             ours.beat()
             pulse.stop_if_ended()
 
+        end_left_reading(ending, owner, clock, _saying(context, ours.beat))
         beating = _beating(pulse, ours.beat)
         planner = Planner(beamline, copies, place, instance, tables, clock, context.run_id, ours.beat_now_and_then)
         by = By(order.author, order.note, context.run)

@@ -1,6 +1,7 @@
-"""Deletions that an earlier pass has begun and not ended: gone on with, called off, or told to people.
+"""What an earlier pass has begun and not ended: deletions, and jobs that read keepers.
 
-Belongs here: which of the three, and why. Does not: deleting (letting_go), or new deletions (passes).
+Belongs here: which deletions go on, are called off, or are told to people, and why; ending jobs that nobody waits for.
+Does not: deleting (letting_go), or new deletions (passes).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +13,25 @@ from als_assets.retention.planner import Planner
 from beamlines.deletion import CopyFacts, Found, Scene, may_go_on
 from beamlines.scans import PartitionKey, ScanId
 from resources.certificates import Certificate, Deletion
+from resources.clock import Clock
+from resources.ending import Ending
 from resources.errors import EpochLostError, PlatformError
+from resources.facilities.checksums import reads_copies
+from resources.owner import Owner
 from resources.rereading import Asked, Reread
+
+LEFT = "its pass has ended, and what it reads proves nothing to another one"
+
+
+def end_left_reading(ending: Ending, here: Owner, clock: Clock, say: Callable[[str], None]) -> None:
+    """End the jobs that read keepers for a pass whose worker is dead. What cannot be ended now, a later pass ends."""
+    for record in ending.in_flight():
+        if reads_copies(record) and record.owner.is_dead(seen_from=here, heartbeat=record.heartbeat, now=clock.now()):
+            try:
+                ending.end(record, LEFT)
+                say(f"ended {record.said}: {LEFT}")
+            except (PlatformError, LookupError) as error:
+                say(f"{record.said} was left by an earlier pass, and is not ended now: {error}")
 
 
 @dataclass(frozen=True, slots=True)

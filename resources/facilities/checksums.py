@@ -29,8 +29,9 @@ from resources.facilities.service import Content
 from resources.facilities.slurm import fill, links
 from resources.remote import Pulse
 from resources.rereading import Asked, NoVerdictError, Reread, proven, unread
-from resources.work import WorkKey
+from resources.work import Record, WorkKey
 
+_PROOF = "proof"
 TEMPLATE = Path(__file__).with_name("checksums.sh.template")
 FRESH = timedelta(hours=6)
 """What was begun longer ago was not read just before."""
@@ -74,7 +75,7 @@ class ChecksumJob:
     @property
     def key(self) -> WorkKey:
         """The ledger's: one job a facility and pass, whoever asks again."""
-        return WorkKey(f"{self.beamline}/{self.facility}/proof", self.token, "", self.token)
+        return WorkKey(f"{self.beamline}/{self.facility}/{_PROOF}", self.token, "", self.token)
 
     def spec(self) -> JobSpec:
         """The job as any facility takes it. It touches no scan: nothing is sent, and what is read is there already."""
@@ -101,6 +102,11 @@ class ChecksumJob:
             resources=resources.model_copy(update=small),
             may_wait=MAY_WAIT,
         )
+
+
+def reads_copies(record: Record) -> bool:
+    """Whether a piece of work in the ledger is such a job."""
+    return record.asset.endswith(f"/{_PROOF}")
 
 
 def read_there(job: ChecksumJob, facility: Facility, pulse: Pulse, clock: Clock) -> list[Reread]:

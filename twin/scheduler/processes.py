@@ -51,8 +51,8 @@ class JobProcess:
 
     def alive(self) -> bool:
         """Whether any process of the job is left."""
-        self._popen.poll()
-        return bool(processes(self.session, self._tmp))
+        # The script is asked last: it may end while the others are looked for, and nobody would take its exit status.
+        return bool(processes(self.session, self._tmp)) or self._popen.poll() is None
 
     def send(self, number: signal.Signals) -> None:
         """Send the signal to every process of the job."""

@@ -35,11 +35,15 @@ from resources.testing import HastyClock
 from resources.work import Record
 from tests.resources.facilities.shelf import here, listing, manifest_of, put, write
 from twin.globus.task import Kind
+from twin.scheduler import Scheduler
 from twin.server import Twin, serve
 
 PLACE, CANDIDATE, KEEPER = "pscratch", "pscratch/tiff", "data832/nersc_tiff"
+READ_THERE = "nersc/tiff"
+"""A keeper that is not mounted here: a job at NERSC reads it."""
 FILES = {"a_0000.tif": b"slice one", "a_0001.tif": b"slice two", "below/a_0002.tif": b"slice three"}
-LATER = timedelta(days=8)
+LATER = timedelta(minutes=2)
+"""Old enough for a pass that takes what is a minute old, and near enough for what a job has read just now (FRESH)."""
 _INSTANCE = """
 telemetry: {enabled: false}
 compute_logs: {module: dagster._core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
@@ -57,7 +61,7 @@ class Order:
 
 
 def job_of(settings: Settings) -> dg.JobDefinition:
-    """The pass over the place, some days from now."""
+    """The pass over the place, some minutes from now."""
     return compose(settings, clock=HastyClock(LATER)).resolve_job_def(f"bl832_retention_{PLACE}")
 
 
@@ -93,6 +97,12 @@ class Room:
     def tables(self) -> Tables:
         return make_tables(self.database, Ledger(self.database), Standings(self.database), Holds(self.database))
 
+    @property
+    def nersc(self) -> Scheduler:
+        """Where jobs that read keepers run."""
+        assert self.twin.nersc is not None
+        return self.twin.nersc.scheduler
+
     # -- copies --------------------------------------------------------------------------------------------------
 
     def asked(self, name: str, key: str) -> Asked:
@@ -114,11 +124,11 @@ class Room:
             dg.AssetMaterialization(asset, partition=key, metadata={"files": len(files), "bytes": size})
         )
 
-    def product(self, name: str) -> str:
-        """A product on scratch, and its copy beside data832; the partition."""
+    def product(self, name: str, keeper: str = KEEPER) -> str:
+        """A product on scratch, and what keeps it: beside data832, where nothing else is said. The partition."""
         key = ScanId(f"interrupted/{name}.h5").key
         self.instance.add_dynamic_partitions("bl832_scans", [key])
-        for copy in (CANDIDATE, KEEPER):
+        for copy in (CANDIDATE, keeper):
             self.put(copy, key)
         return key
 
@@ -135,7 +145,7 @@ class Room:
     # -- passes --------------------------------------------------------------------------------------------------
 
     def config(self, key: str, **more: Any) -> dict[str, Any]:
-        return {"partition": key, "author": "dula", "note": "a test", **more}
+        return {"partition": key, "one_minute": True, "author": "dula", "note": "a test", **more}
 
     def start(self, key: str) -> ForkServerProcess:
         """A pass in another process."""

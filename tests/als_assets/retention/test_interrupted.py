@@ -10,17 +10,21 @@ import pytest
 from beamlines.decisions import Reason
 from resources.certificates import Certificates
 from resources.chain import What
+from resources.facilities.checksums import reads_copies
 from resources.owner import Owner
 from resources.work import WorkState
-from tests.als_assets.retention.carrying import CANDIDATE, KEEPER, Room, make_room
+from tests.als_assets.retention.carrying import CANDIDATE, KEEPER, READ_THERE, Room, make_room
 from tests.resources.facilities.shelf import here
 from twin.faults import Fault
 from twin.globus.task import Kind
+from twin.scheduler import JobFault
 from twin.testing import eventually
 from twin.traps import Moment, Release, Trap
 
 SUBMISSION_ID, SUBMIT = "GET */v0.10/submission_id", "POST */v0.10/delete"
 LOOK_UP, TASK, LISTING, STAT = "GET */v0.10/task_list", "GET */v0.10/task/*", "GET */ls", "GET */stat"
+JOB_SUBMIT, JOB_STATE = "POST /superfacility/compute/jobs/*", "GET /superfacility/compute/jobs/*"
+JOB_ANSWER = "GET /superfacility/utilities/download/*"
 CAUGHT_S = 30.0
 
 
@@ -40,7 +44,12 @@ def room(shared: Room) -> Iterator[Room]:
 
 @pytest.fixture
 def key(room: Room, request: pytest.FixtureRequest) -> str:
-    return room.product(f"20260101_{abs(hash(request.node.nodeid)) % 10**6:06d}_a")
+    return room.product(named_after(request))
+
+
+def named_after(request: pytest.FixtureRequest) -> str:
+    """A scan's name that no other test has."""
+    return f"20260101_{abs(hash(request.node.nodeid)) % 10**6:06d}_a"
 
 
 def killed_at(room: Room, key: str, trap: Trap, release: Release | None = Release.DROP) -> Any:
@@ -55,14 +64,14 @@ def killed_at(room: Room, key: str, trap: Trap, release: Release | None = Releas
     return caught
 
 
-def ended_well(room: Room, key: str) -> None:
+def ended_well(room: Room, key: str, keeper: str = KEEPER) -> None:
     """One deletion, with all that must be known of it, and nothing left open or under way."""
     states = [certificate.state for certificate in room.certificates(key)]
     assert states.count(What.DONE) == 1
     assert set(states) <= {What.DONE, What.GIVEN_UP}
     assert not room.lies(CANDIDATE, key)
     assert not room.listed(CANDIDATE, key)
-    assert room.is_intact(KEEPER, key)
+    assert room.is_intact(keeper, key)
     assert sorted(Path(path.rstrip("/")).suffix for path in room.deletes(key)) == ["", ".json"]
     assert room.told(key) >= 1
     assert room.in_flight(key) == []
@@ -230,6 +239,41 @@ def test_half_a_product_is_finished_by_the_next_pass(room: Room, key: str) -> No
     (here(room.asked(CANDIDATE, key)) / "a_0001.tif").unlink()
     assert room.carry_out(key), room.said
     ended_well(room, key)
+
+
+# -- while a facility reads --------------------------------------------------------------------------------------
+
+
+HANGS = JobFault(kind="hang")
+THERE: dict[str, tuple[list[JobFault], Trap]] = {
+    "before its submit": ([], Trap(match=JOB_SUBMIT)),
+    "in its submit, executed": ([HANGS], Trap(match=JOB_SUBMIT, moment=Moment.EXECUTED)),
+    "while it runs": ([HANGS], Trap(match=JOB_STATE, nth=3)),
+    "when its answer is fetched": ([], Trap(match=JOB_ANSWER)),
+}
+"""What the job does, and at which request the pass is killed."""
+
+
+@pytest.mark.parametrize("moment", THERE)
+def test_a_pass_killed_while_a_job_reads_its_keeper_proves_nothing_and_the_next_one_reads_again(
+    room: Room, request: pytest.FixtureRequest, moment: str
+) -> None:
+    key = room.product(named_after(request), READ_THERE)
+    faults, trap = THERE[moment]
+    for fault in faults:
+        room.nersc.inject(fault)
+    killed_at(room, key, trap)
+    assert (room.certificates(key), room.deletes(key)) == ([], [])
+    assert room.is_intact(CANDIDATE, key)
+    left = {job.job_id for job in room.nersc.jobs()}
+    assert room.carry_out(key), room.said
+    ended_well(room, key, READ_THERE)
+    [certificate] = room.certificates(key)
+    [keeper] = certificate.deletion.keepers
+    assert (keeper.asset, keeper.job) == (READ_THERE, str(max(job.job_id for job in room.nersc.jobs())))
+    assert int(keeper.job) not in left
+    assert [record.said for record in room.tables.ledger.in_flight() if reads_copies(record)] == []
+    eventually(lambda: all(job.ended for job in room.nersc.jobs()))
 
 
 # -- by this process ---------------------------------------------------------------------------------------------
