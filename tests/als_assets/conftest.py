@@ -1,9 +1,11 @@
 """The whole platform over a twin: real HTTP, real jobs, an instance of Dagster of its own."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from als.connection import ENVIRONMENT
 from als_assets.bindings import bindings
 from als_assets.definitions import compose
 from beamlines.layout import Artifact, Copy
@@ -20,7 +23,7 @@ from beamlines.policy import Arrival
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import SeenFile
 from resources.database import Database
-from resources.settings import Settings, load_settings
+from resources.settings import PROJECT, Settings, load_settings
 from resources.standings import Standings
 from resources.work import Record
 from sensors.arrivals import Complete
@@ -30,7 +33,7 @@ from twin.scheduler import JobRecord, JobState, Pace
 from twin.server import Twin, serve
 from twin.testing import eventually
 
-DEPLOYMENT_FILE = Path(__file__).parents[2] / "config" / "twin.yaml"
+DEPLOYMENT_FILE = PROJECT / "config" / "twin.yaml"
 ARRIVAL = "bl832/spot832/raw"
 INGEST = ("bl832/data832/raw", "bl832/data832/preview")
 JOBS = ("bl832/pscratch/raw", "bl832/pscratch/tiff", "bl832/pscratch/zarr")
@@ -243,6 +246,19 @@ def platform_over(state: Path, phantom: Path) -> Iterator[Platform]:
         timing = loaded.deployment.timing.model_copy(update=quick)
         deployment = loaded.deployment.model_copy(update={"timing": timing})
         yield Platform(twin, Settings(deployment, loaded.beamline), instance, phantom)
+
+
+@contextmanager
+def platform_on_disk(state: Path, phantom: Path) -> Iterator[Platform]:
+    """The same, whose Dagster keeps its tables in files, as every real one does; commands find it by ``state``."""
+    home = state / "dagster"
+    home.mkdir()
+    shutil.copy(PROJECT / "deploy" / "dagster" / "local.yaml", home / "dagster.yaml")
+    with platform_over(state, phantom) as made, dg.DagsterInstance.from_config(str(home)) as instance:
+        added = {"ALS_STATE": str(state), "ALS_TWIN_URL": made.twin.url, "DAGSTER_HOME": str(home)}
+        added["ALS_DEPLOYMENT"] = str(DEPLOYMENT_FILE)
+        (state / ENVIRONMENT).write_text(json.dumps(added))
+        yield replace(made, instance=instance)
 
 
 @pytest.fixture

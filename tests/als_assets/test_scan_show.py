@@ -1,8 +1,5 @@
 """``als scan show``, as a person types it, of scans in every state: over a twin, with Dagster's tables on a disk."""
 
-import dataclasses
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +8,6 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
-from als.connection import ENVIRONMENT
 from als.main import app
 from als_assets.split import SECONDS_BY_STAGE
 from als_assets.whereabouts import State
@@ -21,10 +17,9 @@ from beamlines.seconds import split_of
 from resources.certificates import Certificates, Deletion, Keeper
 from resources.dagster_log import MATERIALIZATION, open_log
 from resources.recorded import SeenBy, Suspect, Suspects
-from resources.settings import PROJECT
 from resources.tallies import Counted, Tallies, Took
 from sensors.event_log import decision_record
-from tests.als_assets.conftest import BRANCH, INGEST, JOBS, Platform, platform_over, to_key
+from tests.als_assets.conftest import BRANCH, INGEST, JOBS, Platform, platform_on_disk, to_key
 
 HOSTILE = "BLS-00001_o'brien; $(id)/day 1/-$(touch pwned) [red]é 🦷@b.h5"
 NOW = datetime.now(UTC)
@@ -32,16 +27,8 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
-    """A platform whose Dagster keeps its tables in files, as every real one does."""
-    state = tmp_path_factory.mktemp("shown")
-    home = state / "dagster"
-    home.mkdir()
-    shutil.copy(PROJECT / "deploy" / "dagster" / "local.yaml", home / "dagster.yaml")
-    with platform_over(state, phantom) as made, dg.DagsterInstance.from_config(str(home)) as instance:
-        added = {"ALS_STATE": str(state), "ALS_TWIN_URL": made.twin.url, "DAGSTER_HOME": str(home)}
-        added["ALS_DEPLOYMENT"] = str(PROJECT / "config" / "twin.yaml")
-        (state / ENVIRONMENT).write_text(json.dumps(added))
-        yield dataclasses.replace(made, instance=instance)
+    with platform_on_disk(tmp_path_factory.mktemp("shown"), phantom) as made:
+        yield made
 
 
 @pytest.fixture
