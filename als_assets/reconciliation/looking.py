@@ -51,6 +51,8 @@ class Look:
     """The id of the newest record that was known when it began."""
     folders: int = 0
     unreachable: dict[str, str] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+    """Of these, stores' own folders, and those below which something is recorded."""
     _unanswered: int = 0
 
     def through(self) -> Iterator[Compared]:
@@ -58,11 +60,18 @@ class Look:
         recorded = self._recorded_by_folder()
         for store in self.place.stores:
             yield from self._store(store, recorded)
+        self.unknown = self._unknown(recorded)
         for folder, there in recorded.items():
             if any(_lies_in(folder, other) for other in self.unreachable):
                 yield Compared(unsettled=there.count)
             else:
                 yield compare(Store.RESULTS, folder, self._expected(folder, there), {}, self.now)
+
+    def _unknown(self, recorded: Mapping[str, _Recorded]) -> set[str]:
+        own = {str(root) for root in self.place.stores.values()}
+        closed = own & self.unreachable.keys()
+        with_records = [folder for folder, there in recorded.items() if there.count]
+        return closed | {other for other in self.unreachable if any(_lies_in(folder, other) for folder in with_records)}
 
     def _recorded_by_folder(self) -> dict[str, _Recorded]:
         """In which folder something has a record here, and of which scans. The records are read with their folder."""

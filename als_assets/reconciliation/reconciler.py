@@ -59,7 +59,7 @@ class Reconciler:
             report.whole += len(compared.whole)
             report.leftovers += compared.leftovers
             report.not_judged += compared.unsettled
-        report.folders, report.unreachable = look.folders, look.unreachable
+        report.folders, report.unreachable, report.unknown = look.folders, look.unreachable, look.unknown
         self._judge(seen, look.newest, report)
         report.renamed = pairs(report.findings, self.place, self.tables.recorded)
         return report

@@ -21,6 +21,7 @@ from beamlines.layout import Copy
 from beamlines.places import Place
 from beamlines.reconciliation import Finding, Kind
 
+UNKNOWN = "unknown"
 COLUMNS = ("what", "copy", "scan", "path", "seen", "what to do")
 _FOLDERS_NAMED = 5
 Event = dg.AssetObservation | dg.AssetCheckEvaluation
@@ -39,6 +40,7 @@ def table_record(beamline: Beamline, report: Report) -> dg.AssetMaterialization:
         "folders_listed": dg.MetadataValue.int(report.folders),
         "as_recorded": dg.MetadataValue.int(report.whole),
         **({"unreachable": dg.MetadataValue.json(_unreachable(report))} if report.unreachable else {}),
+        **({UNKNOWN: dg.MetadataValue.json(sorted(map(shown, report.unknown)))} if report.unknown else {}),
         **({"found": dg.MetadataValue.table(table)} if table else {}),
         **({"register_dark": dg.MetadataValue.text("\n".join(registering))} if registering else {}),
     }
@@ -118,6 +120,12 @@ def register_commands(place: Place, report: Report) -> list[str]:
 
 def _unreachable(report: Report) -> dict[str, str]:
     return {shown(folder): shown(why) for folder, why in list(report.unreachable.items())[:ROWS_SHOWN]}
+
+
+def unknown_in(table: dg.AssetMaterialization | None) -> set[str]:
+    """The folders of which nobody could tell what lies there when a table was made."""
+    said = None if table is None else table.metadata.get(UNKNOWN)
+    return set(said.value) if isinstance(said, dg.JsonMetadataValue) and isinstance(said.value, list) else set()
 
 
 def shown(text: str) -> str:

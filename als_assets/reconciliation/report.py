@@ -25,6 +25,8 @@ class Report:
     """What a listing has found lost or changed before, and is there now as it was recorded."""
     unreachable: dict[str, str] = field(default_factory=dict)
     """By folder, why it could not be listed: nothing is said of what is recorded below it."""
+    unknown: set[str] = field(default_factory=set)
+    """Of these folders, stores' own and those below which something is recorded: what nobody may close for long."""
     folders: int = 0
     whole: int = 0
     leftovers: int = 0

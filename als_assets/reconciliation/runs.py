@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from als_assets.reconciliation.asset import reconciliation_key
 from als_assets.reconciliation.reconciler import Reconciler
-from als_assets.reconciliation.records import again_records, lines, shown, table_record
+from als_assets.reconciliation.records import again_records, lines, shown, table_record, unknown_in
 from als_assets.reconciliation.report import Report
 from als_assets.retention import records
 from als_assets.retention.tables import Tables
@@ -20,6 +21,10 @@ from resources.clock import Clock
 from resources.recorded import SeenBy, Suspect
 from resources.remote import Remote
 from resources.transfer import Transfer
+
+LOOKS = 3
+"""A folder that none of so many looks could list, one after the other, is a person's business: facilities have
+maintenance for a day or two, and after that nobody knows any more what lies there."""
 
 
 def carry_out(
@@ -40,7 +45,20 @@ def carry_out(
     context.log.info(shown(str(report)))
     for folder, why in report.unreachable.items():
         context.log.warning(f"{shown(folder)} cannot be listed: {shown(why)}")
-    return lines(report)
+    return [*lines(report), *_unreachable_for_long(beamline, report.place, instance)]
+
+
+def _unreachable_for_long(beamline: Beamline, place: str, instance: dg.DagsterInstance) -> list[str]:
+    """What none of the last looks could list, the one that was just written down included; a line each."""
+    wanted = dg.AssetRecordsFilter(reconciliation_key(beamline, place))
+    tables = [one.asset_materialization for one in instance.fetch_materializations(wanted, limit=LOOKS).records]
+    if len(tables) < LOOKS:
+        return []
+    return [
+        f"unreachable: {folder} could not be listed in the last {LOOKS} looks, so nobody knows what lies there: see "
+        f"what als doctor says of {place}, and ask {beamline.places[place].run_by}"
+        for folder in sorted(set.intersection(*map(unknown_in, tables)))
+    ]
 
 
 def write_down(

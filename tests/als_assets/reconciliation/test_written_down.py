@@ -1,13 +1,10 @@
-"""What a reconciliation writes down and shows, in the UI and in the terminal, and what it does not touch."""
+"""What a reconciliation writes down and shows in the UI, and what it does not touch."""
 
 from pathlib import Path
 
-import pytest
-from rich.console import Console
-
-from als import reconciliation as command
 from als_assets.reconciliation.records import register_commands
 from beamlines.layout import Artifact
+from beamlines.places import Store
 from beamlines.reconciliation import Kind
 from resources.recorded import SeenBy
 from tests.als_assets.conftest import Platform
@@ -61,6 +58,53 @@ def test_a_run_is_green_for_dark_scans_only_and_says_how_they_are_registered(
     assert said.splitlines() == register_commands(platform.settings.beamline.places["olcf"], report)
 
 
+def test_a_place_that_cannot_be_reached_is_green_for_two_looks_and_red_at_the_third(
+    platform: Platform, reconciliation: Reconciliation
+) -> None:
+    down(platform, "alcf")
+    assert [reconciliation.run("alcf").success for _ in range(2)] == [True, True]
+    assert "502" in str(reconciliation.shown("alcf")["unreachable"].value)
+    assert not reconciliation.run("alcf").success
+    assert "unreachable: raw could not be listed in the last 3 looks" in reconciliation.said
+    assert "als doctor" in reconciliation.said
+    assert "ask ALCF, support@alcf.anl.gov" in reconciliation.said
+
+
+def test_a_place_that_was_reached_in_between_is_green(platform: Platform, reconciliation: Reconciliation) -> None:
+    down(platform, "olcf")
+    assert [reconciliation.run("olcf").success for _ in range(2)] == [True, True]
+    platform.twin.control.board.change({"down": []})
+    assert reconciliation.run("olcf").success
+    down(platform, "olcf")
+    assert [reconciliation.run("olcf").success for _ in range(3)] == [True, True, False]
+
+
+def test_a_closed_folder_is_red_at_the_third_look_only_where_something_is_recorded_below_it(
+    platform: Platform, reconciliation: Reconciliation
+) -> None:
+    reconciliation.scan("ours/a", "bl832/nersc/raw")
+    reconciliation.lies("nersc", "theirs/notes.txt")
+    place = platform.settings.beamline.places["nersc"]
+    closed = [place.at(Store.RAW, f"{reconciliation.folder}/{name}").on_collection for name in ("ours", "theirs")]
+    board = platform.twin.control.board
+    board.change({"denied": [{"collection": place.collection, "prefix": prefix} for prefix in closed]})
+    assert [unreachable(reconciliation, "nersc") for _ in range(2)] == [[], []]
+    [said] = unreachable(reconciliation, "nersc")
+    assert f"raw/{reconciliation.folder}/ours could not be listed" in said
+    assert f"raw/{reconciliation.folder}/theirs" in str(reconciliation.shown("nersc")["unreachable"].value)
+
+
+def unreachable(reconciliation: Reconciliation, place: str) -> list[str]:
+    """What the nightly job says of folders that it could not list; a run may be red for what other tests have left."""
+    reconciliation.run(place)
+    return [line for line in reconciliation.said.splitlines() if line.startswith("unreachable: ")]
+
+
+def down(platform: Platform, place: str) -> None:
+    """Its collection does not answer."""
+    platform.twin.control.board.change({"down": [platform.settings.beamline.places[place].collection]})
+
+
 def test_what_is_registered_is_not_dark_any_more(platform: Platform, reconciliation: Reconciliation) -> None:
     reconciliation.lies("data832", "a.h5_/dark.h5")
     assert reconciliation.found("data832") == [(Kind.DARK, "a.h5_/dark.h5")]
@@ -96,17 +140,3 @@ def test_what_looks_knows_nothing_of_deleting() -> None:
     done = run_python("-c", program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
-
-
-def test_the_command_shows_the_same_with_what_to_do(
-    platform: Platform, reconciliation: Reconciliation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = reconciliation.scan("a", "bl832/nersc/raw")
-    raw(platform, "nersc", key).unlink()
-    console = Console(width=200, record=True)
-    monkeypatch.setattr("als.saying.console", console)
-    command.show(platform.settings.beamline.places["nersc"], reconciliation.look("nersc"))
-    said = console.export_text()
-    assert f"lost  nersc/raw  {key}" in said
-    assert "what to do: materialize nersc/raw again; there are data832/raw, spot832/raw" in said
-    assert [one for one in reconciliation.tables.suspects.all() if one.partition == key] == []
