@@ -171,7 +171,7 @@ def test_a_branch_run_takes_the_settings_of_a_reconstruction(
     ("config", "says"),
     [
         (config_of(filter="gridrec"), "gridrec"),
-        (config_of(rings="titarenko"), "titarenko"),
+        (config_of(rings="boxcar"), "boxcar"),
         (config_of(center_px="middle"), "center_px"),
         (config_of(centre=5.0), "centre"),
         ({"ops": {"no_such_step": {}}}, "no_such_step"),

@@ -36,6 +36,8 @@ OTHERS = {
     **{f"bl832/data832/{facility}_tiff": {"files", "size", "checksum"} for facility in ("alcf", "olcf")},
     **{f"bl832/data832/{facility}_zarr": {"files", "size", "checksum", "readable"} for facility in ("alcf", "olcf")},
     **{f"bl832/data832/local_{product}": {"manifest"} for product in ("tiff", "zarr")},
+    "bl832/scicat/raw": {"entry"},
+    **{f"bl832/scicat/{facility}_reconstruction": {"entry"} for facility in ("nersc", "local", "alcf", "olcf")},
 }
 """Not of the branch that takes new scans, and their checks."""
 WITHOUT_CHECKS = {"bl832/alcf/status", "bl832/local/status"}

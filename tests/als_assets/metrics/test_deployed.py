@@ -55,12 +55,9 @@ def test_every_alert_says_what_to_do() -> None:
 
 
 def test_prometheus_asks_where_production_serves() -> None:
-    secrets = {
-        "ALS_LEDGER_URL": "sqlite://",
-        "ALS_UI_URL": "u",
-        "GLOBUS_CLIENT_ID": "6bd0c0de-0000-4000-8000-000000000832",
-    }
-    here = load_settings(PROJECT / "config" / "production.yaml", secrets).deployment.metrics
+    variables = {"ALS_LEDGER_URL": "sqlite://", "ALS_UI_URL": "http://ui", "GLOBUS_CLIENT_ID": "id"}
+    variables |= dict.fromkeys(("SCICAT_API_URL", "SCICAT_PAGE_URL", "SCICAT_INGEST_USER", "SCICAT_PID_PREFIX"), "x")
+    here = load_settings(PROJECT / "config" / "production.yaml", variables).deployment.metrics
     stated = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     [job] = stated["scrape_configs"]
     assert job["static_configs"][0]["targets"] == [f"{here.address}:{here.port}"]
