@@ -20,13 +20,13 @@ from twin.server import Twin
 PATIENCE_S = 30.0
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
+def eventually(condition: Callable[[], Any], *, within_s: float = PATIENCE_S, every_s: float = 0.005) -> Any:
     """Wait until ``condition`` gives something true, and return it."""
-    give_up = time.monotonic() + PATIENCE_S
+    give_up = time.monotonic() + within_s
     while not (value := condition()):
         if time.monotonic() > give_up:
-            raise TimeoutError(f"still {value!r} after {PATIENCE_S} s")
-        time.sleep(0.005)
+            raise TimeoutError(f"still {value!r} after {within_s} s")
+        time.sleep(every_s)
     return value
 
 

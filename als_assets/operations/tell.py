@@ -24,8 +24,9 @@ from resources.notifier import Notifier, NotToldError, UnconfirmedError
 
 POOL = "messages"
 """Of its own: no copy and no job ever waits for a mail server."""
-_LAST = {"dagster/priority": "-10"}
-"""Runs of scans come first."""
+_FIRST = {"dagster/priority": "10"}
+"""Said within a minute, or nobody needs it: in a full queue it comes before runs that take minutes. There is only ever
+one, and it takes seconds."""
 
 
 class Ages(Protocol):
@@ -150,7 +151,7 @@ def tell_job(beamline: Beamline, rules: Messages, copies: Sequence[Copy], ui: st
     @dg.job(
         name=f"{beamline.name}_tell",
         description="Sends the messages that are due: by e-mail, Slack, Teams and the rest, to configured recipients.",
-        tags={"als/tell": beamline.name, **_LAST},
+        tags={"als/tell": beamline.name, **_FIRST},
     )
     def job() -> None:
         tell()

@@ -17,8 +17,8 @@ from als_assets.registry import build_graph
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from resources.settings import Settings, chosen_deployment, load_settings
+from tests.end_to_end.patience import LIMIT_S
 
-LIMIT_S = 300
 SMALL = ("--rows", "32", "--columns", "96", "--angles", "91")
 HOSTILE_FOLDER = "BLS-00001_o'brien; $(id)/day 1"
 HOSTILE_TEXT = "-$(touch pwned); 'rm' \"x\" é 🦷\n..@b"

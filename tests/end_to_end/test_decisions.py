@@ -11,10 +11,9 @@ from als.follow import ScanView
 from als.graphql import Webserver
 from als.stack import Stack
 from beamlines.scans import ScanId
-from resources.clock import SystemClock
+from tests.end_to_end.patience import eventually
 
 SMALL = ("--rows", "16", "--columns", "64", "--angles", "61", "--seconds", "0")
-LIMIT_S = 120
 OFF_SITE = ("nersc/raw", "pscratch/raw", "pscratch/tiff", "pscratch/zarr", "nersc/tiff", "nersc/zarr")
 Measure = Callable[..., ScanId]
 Follow = Callable[[ScanId], ScanView]
@@ -26,14 +25,6 @@ def left(scans: dict[str, ScanId], follow: Follow) -> ScanId:
     """A scan that has gone all the way."""
     assert follow(scans["left"]).succeeded
     return scans["left"]
-
-
-def eventually(condition: Callable[[], object]) -> object:
-    clock = SystemClock()
-    give_up = clock.now().timestamp() + LIMIT_S
-    while not (value := condition()) and clock.now().timestamp() < give_up:
-        clock.sleep(0.5)
-    return value
 
 
 def made(instance: dg.DagsterInstance, asset: str, key: str) -> bool:

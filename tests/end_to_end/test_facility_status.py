@@ -1,24 +1,14 @@
 """How a facility is, as a real daemon has it recorded."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import httpx
 
 from als.stack import Stack
-from resources.clock import SystemClock
+from tests.end_to_end.patience import eventually
 
 STATUS = dg.AssetKey(["bl832", "nersc", "status"])
-LIMIT_S = 120
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    clock = SystemClock()
-    give_up = clock.now().timestamp() + LIMIT_S
-    while not (there := condition()) and clock.now().timestamp() < give_up:
-        clock.sleep(0.5)
-    return there
 
 
 def test_an_outage_that_is_announced_is_soon_in_the_assets_history_and_the_key_is_checked(

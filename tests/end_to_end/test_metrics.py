@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from als import stack as stacks
 from als.stack import Stack
 from resources.clock import SystemClock
-from tests.end_to_end.conftest import LIMIT_S
+from tests.end_to_end.patience import LIMIT_S
 
 
 def heard_of(url: str) -> dict[str, float]:

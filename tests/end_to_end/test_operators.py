@@ -11,7 +11,8 @@ from als.stack import Stack
 from beamlines.scans import ScanId
 from resources.clock import SystemClock
 from tests.end_to_end.conftest import SMALL
-from tests.end_to_end.test_decisions import eventually, made
+from tests.end_to_end.patience import eventually
+from tests.end_to_end.test_decisions import made
 
 Command = Callable[..., Result]
 

@@ -12,7 +12,8 @@ from beamlines.layout import Artifact, Copy
 from beamlines.scans import PartitionKey, ScanId
 from resources.settings import Settings
 from tests.end_to_end.conftest import SMALL
-from tests.end_to_end.test_decisions import eventually, made
+from tests.end_to_end.patience import eventually
+from tests.end_to_end.test_decisions import made
 
 Command = Callable[..., Result]
 
