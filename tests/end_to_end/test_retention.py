@@ -28,9 +28,12 @@ def test_a_scan_ages_out_is_shown_and_made_again_from_its_keeper(
     raw = Path(Copy(settings.beamline.places["pscratch"], Artifact.RAW).location(PartitionKey(scan)).posix)
     assert raw.exists()
 
-    planned = als("retention", "plan", "pscratch", "--days", "8")
-    assert planned.exit_code == 0, planned.output
-    assert scan.key in planned.stdout.replace("\n", "")
+    def is_planned() -> bool:
+        planned = als("retention", "plan", "pscratch", "--days", "8")
+        assert planned.exit_code == 0, planned.output
+        return scan.key in planned.stdout.replace("\n", "")
+
+    assert eventually(is_planned)  # not as long as a run of the scan is under way
     held = als("retention", "hold", scan.key, "--note", "a talk")
     assert held.exit_code == 0, held.output
     number = held.stdout.split()[1].rstrip(":")
