@@ -1,36 +1,34 @@
 """The centre of rotation: the detector column on which the rotation axis falls.
 
-Belongs here: finding it from two opposite projections, and saying how sure that is.
-Does not: reconstruction. Centres are in pixels, 0 in the middle of the first column.
-
-The projection at 180 degrees is the one at 0 degrees in a mirror, moved by ``2 * center - (columns - 1)``.
+Belongs here: which method finds it, on which rows, and saying how sure that is.
+Does not: the methods (tomography.opposite, tomography.double_wedge, tomography.entropy), or reconstruction. Centres are
+in pixels, 0 in the middle of the first column.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
-from scipy.interpolate import CubicSpline
-from scipy.optimize import minimize_scalar
 
 from tomography.errors import CenterError
+from tomography.fourier import check_full_turn, slice_width
 from tomography.normalise import absorption
+from tomography.opposite import Match, match, match_overlap, opposite_pair, opposite_pairs
+from tomography.prepared import Prepared
 from tomography.scan import Scan
 from tomography.settings import Settings
 
 Doubles = npt.NDArray[np.float64]
 
 BANDS = 15
+STITCHED_BANDS = 5
 ROWS_A_BAND = 8
-CANDIDATES = 6
-LEAST_OVERLAP = 0.2
 GOOD_MATCH = 0.8
 AGREEMENT_PX = 1.0
 FARTHEST_PAIR_DEG = 2.0
-SHOWN_OVER_NOISE = 6.0
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,11 @@ class Center:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Match:
-    center_px: float
-    correlation: float
-    likeness: float | None
-    """The correlation as a part of what noise allows; None where there is nothing but noise."""
-
-
 def center_of(scan: Scan, settings: Settings) -> Center:
     """The given centre, or the one found.
 
     Raises CenterError where the given one is not on the detector, or where ``strict_center`` is set and the rows
-    disagree or nothing can be compared.
+    disagree or nothing can be compared; SettingsError as ``Prepared.of``.
     """
     if settings.center_px is not None:
         if settings.center_px > scan.columns - 1:
@@ -69,7 +59,7 @@ def center_of(scan: Scan, settings: Settings) -> Center:
                 f"--center {settings.center_px:g} is not on the detector, whose columns are 0 to {scan.columns - 1}."
             )
         return Center(settings.center_px, "given")
-    found = _found(scan, settings)
+    found = _found(Prepared.of(scan, settings))
     if settings.strict_center and found.flags:
         raise CenterError(
             f"{str(scan.path)!r}: the centre of rotation is in doubt ({'; '.join(found.flags)}; best estimate "
@@ -78,15 +68,38 @@ def center_of(scan: Scan, settings: Settings) -> Center:
     return found
 
 
-def _found(scan: Scan, settings: Settings) -> Center:
-    first, second, apart_deg = opposite_pair(scan.theta_deg)
+def _found(prepared: Prepared) -> Center:
+    if prepared.settings.stitch_360:
+        check_full_turn(prepared.theta_deg)
+        found = _overlapping(prepared)
+        slice_width(prepared.scan.columns, found.center_px, prepared.settings)
+        return found
+    return _opposite(prepared)
+
+
+def _opposite(prepared: Prepared) -> Center:
+    first, second, apart_deg = opposite_pair(prepared.theta_deg)
     flags: list[str] = []
     if abs(apart_deg - 180) > FARTHEST_PAIR_DEG:
         flags.append(f"no two projections are 180 degrees apart (nearest: {apart_deg:.2f})")
     matches = [
-        _match(*(_profile(scan, angle, start, stop, settings) for angle in (first, second)))
-        for start, stop in _bands(scan.rows)
+        match(*(_profile(prepared, angle, start, stop) for angle in (first, second)))
+        for start, stop in _bands(prepared.scan.rows, BANDS)
     ]
+    return _agreed(matches, "phase correlation of opposite projections", flags)
+
+
+def _overlapping(prepared: Prepared) -> Center:
+    """Of an offset scan: the axis about which opposite projections agree where they overlap."""
+    pairs = opposite_pairs(prepared.theta_deg)
+    bands = _bands(prepared.scan.rows, STITCHED_BANDS)
+    profiles = {angle: _profiles(prepared, angle, bands) for angle in sorted({one for pair in pairs for one in pair})}
+    direct, opposite = (np.stack([profiles[pair[i]] for pair in pairs], axis=1) for i in (0, 1))
+    return _agreed(list(map(match_overlap, direct, opposite)), "overlap of opposite projections", [])
+
+
+def _agreed(matches: Sequence[Match], found_by: str, flags: list[str]) -> Center:
+    """What most bands say, flagged where they do not agree."""
     good = [match for match in matches if match.correlation >= GOOD_MATCH]
     if not good:
         flags.append("opposite projections do not resemble each other in any row")
@@ -98,89 +111,28 @@ def _found(scan: Scan, settings: Settings) -> Center:
     seen = [match.likeness for match in matches if match.likeness is not None]
     return Center(
         center_px=round(float(middle), 3),
-        found_by="phase correlation of opposite projections",
+        found_by=found_by,
         spread_px=round(spread, 3),
         likeness=round(float(np.median(seen)), 4) if seen else None,
         flags=tuple(flags),
     )
 
 
-def opposite_pair(theta_deg: Doubles) -> tuple[int, int, float]:
-    """The two projections whose angles differ by nearest to 180 degrees, and that difference in degrees."""
-    order = np.argsort(theta_deg, kind="stable")
-    ordered = theta_deg[order]
-    right = np.clip(np.searchsorted(ordered, ordered + 180), 0, ordered.size - 1)
-    left = np.clip(right - 1, 0, ordered.size - 1)
-    apart_right, apart_left = ordered[right] - ordered, ordered[left] - ordered
-    partner = np.where(np.abs(apart_left - 180) < np.abs(apart_right - 180), left, right)
-    apart = ordered[partner] - ordered
-    best = int(np.argmin(np.abs(apart - 180)))
-    return int(order[best]), int(order[partner[best]]), float(apart[best])
-
-
-def _bands(rows: int) -> list[tuple[int, int]]:
+def _bands(rows: int, most: int) -> list[tuple[int, int]]:
     height = min(ROWS_A_BAND, rows)
-    starts = np.unique(np.linspace(0, rows - height, min(BANDS, max(1, rows // height))).astype(int))
+    starts = np.unique(np.linspace(0, rows - height, min(most, max(1, rows // height))).astype(int))
     return [(int(start), int(start) + height) for start in starts]
 
 
-def _profile(scan: Scan, angle: int, start: int, stop: int, settings: Settings) -> Doubles:
-    raw = scan.read_projection_rows(angle, start, stop)
-    profile: Doubles = absorption(raw, settings)[:, 0, :].mean(axis=0, dtype=np.float64)
+def _profiles(prepared: Prepared, angle: int, bands: Sequence[tuple[int, int]]) -> Doubles:
+    """The profiles of all bands [band, column]; of a frame that is compressed whole, from one read."""
+    if not prepared.scan.is_decompressed_for(ROWS_A_BAND):
+        return np.stack([_profile(prepared, angle, start, stop) for start, stop in bands])
+    frame = absorption(prepared.read_projection(angle, 0, prepared.scan.rows), prepared.settings)[:, 0, :]
+    return np.stack([frame[start:stop].mean(axis=0, dtype=np.float64) for start, stop in bands])
+
+
+def _profile(prepared: Prepared, angle: int, start: int, stop: int) -> Doubles:
+    raw = prepared.read_projection(angle, start, stop)
+    profile: Doubles = absorption(raw, prepared.settings)[:, 0, :].mean(axis=0, dtype=np.float64)
     return profile
-
-
-def _match(direct: Doubles, opposite: Doubles) -> _Match:
-    """Compare one band: the whitened correlation proposes shifts, the overlap decides, a fit refines."""
-    mirrored = opposite[::-1]
-    n = direct.size
-    shifts = _candidate_shifts(direct, mirrored)
-    # A small overlap resembles itself easily: it has to do so better than a large one.
-    best = max(shifts, key=lambda shift: _correlation(direct, mirrored, shift) * np.sqrt(1 - abs(shift) / n))
-    spline = CubicSpline(np.arange(n), mirrored)
-
-    def difference(shift: float) -> float:
-        columns = np.arange(max(0, int(np.ceil(shift))), min(n, int(np.floor(n - 1 + shift)) + 1))
-        return float(np.mean((direct[columns] - spline(columns - shift)) ** 2))
-
-    refined = minimize_scalar(difference, bounds=(best - 1.5, best + 1.5), method="bounded", options={"xatol": 1e-3})
-    correlation = _correlation(direct, mirrored, best)
-    return _Match((n - 1 + float(refined.x)) / 2, correlation, _likeness(direct, correlation))
-
-
-def _likeness(profile: Doubles, correlation: float) -> float | None:
-    """A correlation as a part of what noise allows, which is what changes from pixel to pixel."""
-    noise = float(np.median(np.abs(np.diff(profile)))) / 0.954  # of a normal distribution
-    low, high = np.percentile(profile, [2, 98])
-    if high - low <= SHOWN_OVER_NOISE * noise:
-        return None
-    return min(1.0, correlation / (1 - noise**2 / float(np.var(profile))))
-
-
-def _candidate_shifts(direct: Doubles, mirrored: Doubles) -> list[int]:
-    """The highest peaks of the phase correlation, low-passed since the phase of noise says nothing."""
-    n = direct.size
-    padded = scipy.fft.next_fast_len(2 * n)
-    window = np.hanning(n)
-    a, b = (scipy.fft.rfft((p - p.mean()) * window, padded) for p in (direct, mirrored))
-    cross = a * b.conj()
-    frequency = scipy.fft.rfftfreq(padded)
-    magnitude = np.abs(cross)
-    cross /= magnitude + 1e-3 * magnitude.max() + np.finfo(float).tiny
-    peaks = scipy.fft.irfft(cross * np.exp(-0.5 * (frequency / 0.1) ** 2), padded)
-    farthest = int(n * (1 - LEAST_OVERLAP))
-    shifts = np.arange(-farthest, farthest + 1)
-    heights = peaks[shifts]
-    local = heights >= np.maximum(np.roll(heights, 1), np.roll(heights, -1))
-    ranked = shifts[local][np.argsort(heights[local])[::-1]]
-    return [int(shift) for shift in ranked[:CANDIDATES]] or [0]
-
-
-def _correlation(direct: Doubles, mirrored: Doubles, shift: int) -> float:
-    """Pearson's correlation where the two overlap; -1 where there is nothing to compare."""
-    n = direct.size
-    a = direct[max(0, shift) : n + min(0, shift)]
-    b = mirrored[max(0, -shift) : n - max(0, shift)]
-    a, b = a - a.mean(), b - b.mean()
-    energy = float(np.sqrt(a @ a * (b @ b)))
-    return float(a @ b) / energy if energy > 0 else -1.0

@@ -6,6 +6,10 @@ Does not: what comes before (absorption) and after (files).
 A slice is an array [row, column] whose middle is the rotation axis. With x = column - (n-1)/2, y = row - (n-1)/2 and
 theta as the scan records it, the ray through (x, y) meets detector column ``center + x cos(theta) + y sin(theta)``.
 This is the orientation of the beamline's earlier program: it gave minus theta to a library whose y points upwards.
+
+A full turn about an axis near an edge of the detector (``stitch_360``) gives slices of up to twice its width. Opposite
+projections need not be joined for that: every ray is weighted by its share (``_shares``), and all of them are projected
+back over the full turn. So nothing is interpolated, and no projection needs a partner at exactly 180 degrees.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from tomography.settings import Filter, Settings
+from tomography.errors import CenterError, SettingsError
+from tomography.settings import Filter, Padding, Settings
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -26,6 +31,8 @@ Doubles = npt.NDArray[np.float64]
 ACCURACY = 1e-4
 UPSAMPLING = 1.25  # half the memory and two thirds of the time of 2, and still within ACCURACY
 WIDEST_GAP = 5.0  # in mean gaps: a wider one is a wedge that was never measured
+LEAST_OVERLAP_PX = 4.0  # of opposite projections: they are blended there
+WIDEST_STITCHED_GAP_DEG = 90.0  # half a turn has one of 180
 
 _planning = threading.Lock()  # FFT planners are not thread-safe on every build
 
@@ -34,47 +41,102 @@ _planning = threading.Lock()  # FFT planners are not thread-safe on every build
 class Geometry:
     """Everything about a reconstruction that is the same for every slice. Shared by threads, never written to.
 
+    ``columns`` of a slice and of its rows, ``measured`` of the detector; ``left`` is the padding before the first of
+    these, ``padded`` the width with all padding.
     ``weights`` complex64 [angle, frequency]: filter, angle weight, shift of the axis, unit.
     ``down``, ``across`` float32 [angle * frequency]: angular frequencies along the rows' and the columns' axes.
+    ``shares`` float32 [angle, column]: each ray's share of itself and its opposite; None where each counts whole.
     """
 
     columns: int
+    measured: int
     padded: int
+    left: int
+    padding: Padding
     weights: npt.NDArray[np.complex64]
     down: Floats
     across: Floats
+    shares: Floats | None
     outside: npt.NDArray[np.bool_] | None
-
-    @property
-    def left(self) -> int:
-        """Padding before the first column."""
-        return (self.padded - self.columns) // 2
 
 
 def geometry(
     theta_deg: Doubles, columns: int, center_px: float, settings: Settings, pixel_size_um: float | None
 ) -> Geometry:
-    """The geometry of a scan's slices; values come out per centimetre, or per pixel where the pixel size is None."""
-    padded = scipy.fft.next_fast_len(2 * columns)
+    """The geometry of a scan's slices; values come out per centimetre, or per pixel where the pixel size is None.
+
+    Raises SettingsError and CenterError where opposite projections are to be joined and cannot be.
+    """
+    width = slice_width(columns, center_px, settings)
+    padded = scipy.fft.next_fast_len(int(np.ceil(settings.padding_factor * width)))
     left = (padded - columns) // 2
+    shares = None
+    turn = np.pi
+    if settings.stitch_360:
+        check_full_turn(theta_deg)
+        turn = 2 * np.pi
+        left = int(np.clip(padded // 2 - round(center_px), 0, padded - columns))
+        shares = _shares(columns, np.array([center_px]))
     theta = np.deg2rad(theta_deg)
     frequency = scipy.fft.fftfreq(padded)
     across = 2 * np.pi * np.cos(theta)[:, None] * frequency
     down = 2 * np.pi * np.sin(theta)[:, None] * frequency
     # finufft counts pixels from -n/2; with an even n the middle of the slice lies half a pixel after its zero.
-    half_pixel = 0.0 if columns % 2 else 0.5
+    half_pixel = 0.0 if width % 2 else 0.5
     pixel_cm = 1.0 if pixel_size_um is None else pixel_size_um * 1e-4
     shift = np.exp(2j * np.pi * frequency * (center_px + left))
-    weights = (_filter(padded, settings) * shift / (padded * pixel_cm)) * angle_weights(theta)[:, None]
+    weights = (_filter(padded, settings) * shift / (padded * pixel_cm)) * angle_weights(theta, turn)[:, None]
     weights = weights * np.exp(1j * half_pixel * (across + down))
     return Geometry(
+        width,
         columns,
         padded,
+        left,
+        settings.padding,
         weights.astype(np.complex64),
         down.astype(np.float32).ravel(),
         across.astype(np.float32).ravel(),
-        _outside_circle(columns) if settings.circle else None,
+        shares,
+        _outside_circle(width) if settings.circle else None,
     )
+
+
+def slice_width(columns: int, center_px: float, settings: Settings) -> int:
+    """The width of the slices in pixels: the detector's, or what its farther edge reaches on both sides of the axis.
+
+    Raises CenterError where opposite projections are to be joined and do not overlap.
+    """
+    if not settings.stitch_360:
+        return columns
+    near, far = sorted((center_px, columns - 1 - center_px))
+    if 2 * near < LEAST_OVERLAP_PX:
+        raise CenterError(
+            f"The axis at column {center_px:g} is at the edge of the detector, whose columns are 0 to {columns - 1}: "
+            "opposite projections do not overlap, and cannot be joined (--stitch-360)."
+        )
+    return int(2 * far) + 1
+
+
+def check_full_turn(theta_deg: Doubles) -> None:
+    """Raises SettingsError where the angles are no full turn, so that opposite projections cannot be joined."""
+    gap = missing_wedge_deg(theta_deg, 360)
+    if gap >= WIDEST_STITCHED_GAP_DEG:
+        raise SettingsError(
+            f"--stitch-360: the angles leave out {gap:.1f} of 360 degrees; opposite projections need a full turn."
+        )
+
+
+def _shares(columns: int, center_px: Doubles) -> Floats:
+    """What each ray counts beside its opposite, [center, column]: both together 1, smoothly over their overlap.
+
+    Where only one side of the axis was measured, that side counts whole.
+    """
+    from_axis = np.arange(columns) - center_px[:, None]
+    near = min(center_px.min(), columns - 1 - center_px.max())
+    if center_px.mean() > (columns - 1) / 2:
+        from_axis = -from_axis
+    shares: Floats = (0.5 + 0.5 * np.sin(np.pi / 2 * np.clip(from_axis / near, -1, 1))).astype(np.float32)
+    return shares
 
 
 class Reconstructor:
@@ -92,14 +154,18 @@ class Reconstructor:
     def __call__(self, sinograms: Floats) -> Floats:
         """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the detector's circle, if set so."""
         g = self._geometry
+        if g.shares is not None:
+            sinograms = sinograms * g.shares
         padded = np.zeros((sinograms.shape[1], g.padded), np.complex64)
-        inner = slice(g.left, g.left + g.columns)
+        last = g.left + g.measured - 1
+        inner = slice(g.left, last + 1)
         padded[:, inner].real = sinograms[0]
         if len(sinograms) == 2:
             padded[:, inner].imag = sinograms[1]
-        # A sample wider than the detector continues beyond it: repeating the edge avoids a bright rim.
-        padded[:, : g.left] = padded[:, g.left, None]
-        padded[:, g.left + g.columns :] = padded[:, g.left + g.columns - 1, None]
+        if g.padding is Padding.EDGE:
+            # A sample wider than the detector continues beyond it: repeating the edge avoids a bright rim.
+            padded[:, : g.left] = padded[:, g.left, None]
+            padded[:, last + 1 :] = padded[:, last, None]
         spectrum = scipy.fft.fft(padded, axis=1, overwrite_x=True)
         spectrum *= g.weights
         pair = self._plan.execute(spectrum.ravel())
@@ -109,27 +175,27 @@ class Reconstructor:
         return slices
 
 
-def angle_weights(theta: Doubles) -> Doubles:
-    """The share of the half turn that each angle (radians) stands for: half the gaps to its neighbours, modulo pi.
+def angle_weights(theta: Doubles, turn: float = np.pi) -> Doubles:
+    """The share of the turn that each angle (radians) stands for: half the gaps to its neighbours, modulo the turn.
 
-    Right for uneven angles, for both ends of a half turn (each counts half), and for full turns.
-    A gap that was never measured is not given to the angles at its edges.
+    Right for uneven angles, for both ends of a half turn (each counts half), and for full turns, which count as two
+    halves unless ``turn`` is one. A gap that was never measured is not given to the angles at its edges.
     """
-    folded = np.mod(theta, np.pi)
+    folded = np.mod(theta, turn)
     order = np.argsort(folded, kind="stable")
-    gaps = np.diff(folded[order], append=folded[order[0]] + np.pi)
-    measured = gaps <= WIDEST_GAP * np.pi / theta.size
+    gaps = np.diff(folded[order], append=folded[order[0]] + turn)
+    measured = gaps <= WIDEST_GAP * turn / theta.size
     gaps = np.where(measured, gaps, np.median(gaps[measured]))
     weights = np.empty_like(folded)
     weights[order] = (gaps + np.roll(gaps, 1)) / 2
     return weights
 
 
-def missing_wedge_deg(theta_deg: Doubles) -> float:
-    """The widest gap between neighbouring angles modulo 180 degrees where it is a missing wedge, else 0."""
-    folded = np.sort(np.mod(theta_deg, 180))
-    widest = float(np.diff(folded, append=folded[0] + 180).max())
-    return widest if widest > WIDEST_GAP * 180 / theta_deg.size else 0.0
+def missing_wedge_deg(theta_deg: Doubles, turn_deg: float = 180) -> float:
+    """The widest gap between neighbouring angles modulo the turn where it is a missing wedge, else 0."""
+    folded = np.sort(np.mod(theta_deg, turn_deg))
+    widest = float(np.diff(folded, append=folded[0] + turn_deg).max())
+    return widest if widest > WIDEST_GAP * turn_deg / theta_deg.size else 0.0
 
 
 def _filter(padded: int, settings: Settings) -> Doubles:

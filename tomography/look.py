@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tomography.center import Center, center_of, opposite_pair
+from tomography.center import Center, center_of
 from tomography.hdf5 import dataset
 from tomography.inspection import Inspection, inspect_open, written_projections
 from tomography.normalise import absorption
+from tomography.opposite import opposite_pair
 from tomography.scan import DATA, FEWEST_ANGLES, RawRows, Scan, open_scan
 from tomography.settings import Settings
 

@@ -54,6 +54,10 @@ class Prepared:
             raw = raw.but(self.kept)
         return raw.part(wanted) if self.frames.are_none else self.frames(raw, wanted, pool)
 
+    def read_projection(self, number: int, start: int, stop: int) -> RawRows:
+        """Some rows of one of the projections that count, by its number among them. Raises ScanError."""
+        return self.scan.read_projection_rows(int(self.kept[number]), start, stop)
+
     def rows_within(self, most_bytes: int) -> int:
         """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""
         margin = 2 * self.frames.margin_px * self.scan.row_bytes

@@ -92,7 +92,7 @@ def _write(
         **facts(scan, look.center, [finding.said for finding in findings.values() if finding.wrong]),
         "quality": {name: finding.to_json() for name, finding in findings.items()},
         "rows": list(look.rows),
-        "shape": [scan.rows, scan.columns, scan.columns],
+        "shape": [scan.rows, *slices.rows[0].shape],
         "dtype": "float32",
         "contrast_limits": list(limits),
         "whole_file_was_read": look.whole_file_was_read,

@@ -33,6 +33,13 @@ class Rings(StrEnum):
     NONE = "none"
 
 
+class Padding(StrEnum):
+    """What stands beyond the detector's edges while the ramp is applied."""
+
+    EDGE = "edge"
+    ZERO = "zero"
+
+
 class Flats(StrEnum):
     """Which flat fields a projection is normalised by."""
 
@@ -60,6 +67,10 @@ class Settings(BaseModel):
 
     center_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Column of the rotation axis, in pixels; 0 is the middle of the first column. None: find it."""
+
+    stitch_360: bool = False
+    """Of a full turn with the axis near an edge of the detector: join opposite projections to slices of up to twice the
+    detector's width."""
 
     strict_center: bool = False
     """Refuse when the detector rows disagree about the centre, instead of flagging it."""
@@ -125,8 +136,15 @@ class Settings(BaseModel):
     butterworth_order: int = Field(default=2, ge=1, le=16)
     """Steepness of the Butterworth window. Unused with ``ramp``."""
 
+    padding: Padding = Padding.EDGE
+    """What stands beyond the detector: its last column repeated (``edge``), right for samples that are wider, or
+    nothing (``zero``)."""
+
+    padding_factor: float = Field(default=2.0, ge=1, le=4)
+    """The width with padding, as a multiple of the slice's; below 2 a side of a wide sample reaches into the other."""
+
     circle: bool = True
-    """Set everything outside the detector's circle to zero."""
+    """Set everything outside the circle that all projections see to zero."""
 
     def arguments(self) -> list[str]:
         """These settings as arguments of ``tomography reconstruct`` or ``preview``; defaults are spelled out."""

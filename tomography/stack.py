@@ -92,10 +92,11 @@ class SliceMaker:
         return slices
 
 
-def flags_of(scan: Scan, center: Center) -> list[str]:
+def flags_of(scan: Scan, slices: SliceMaker) -> list[str]:
     """What a person should know before trusting the slices, in plain words."""
-    flags = [*scan.flags, *center.flags]
-    if wedge := missing_wedge_deg(scan.theta_deg):
+    flags = [*scan.flags, *slices.center.flags]
+    turn_deg = 360 if slices.prepared.settings.stitch_360 else 180
+    if wedge := missing_wedge_deg(slices.prepared.theta_deg, turn_deg):
         flags.append(f"no projections over {wedge:.1f} degrees")
     fields = (scan.white.mean(0, scan.rows), scan.dark.mean(0, scan.rows))
     if dead := int(np.count_nonzero(~lit(*fields))):
@@ -175,9 +176,9 @@ def _results(scan: Scan, slices: SliceMaker, directory: Path) -> dict[str, Any]:
     middle = tifffile.imread(directory / tiff_name(directory.name, scan.rows // 2))
     limits = picture.contrast_limits(middle)
     return {
-        **facts(scan, slices.center, flags_of(scan, slices.center)),
+        **facts(scan, slices.center, flags_of(scan, slices)),
         "axes": ["z", "y", "x"],
-        "shape": [scan.rows, scan.columns, scan.columns],
+        "shape": [scan.rows, slices.geometry.columns, slices.geometry.columns],
         "dtype": "float32",
         "contrast_limits": list(limits),
         "thumbnail_png": picture.thumbnail(picture.grey(middle, limits)),

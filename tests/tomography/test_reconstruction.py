@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomography.center import center_of, opposite_pair
+from tomography.center import center_of
 from tomography.errors import CenterError
 from tomography.fourier import Reconstructor, angle_weights, geometry, missing_wedge_deg
 from tomography.normalise import absorption
+from tomography.opposite import opposite_pair
 from tomography.phantom import Phantom, true_projection, true_slice
 from tomography.rings import correct_rings
 from tomography.scan import RawRows, open_scan

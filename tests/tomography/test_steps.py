@@ -17,7 +17,7 @@ from tomography.phantom import DARK_COUNTS, Phantom
 from tomography.phase import HC_EV_CM, Paganin
 from tomography.prepared import Prepared
 from tomography.scan import RawRows, open_scan
-from tomography.settings import Filter, Flats, Phase, Settings, read_settings, written
+from tomography.settings import Filter, Flats, Padding, Phase, Settings, read_settings, written
 from tomography.stack import SliceMaker
 
 Cli = Callable[..., Result]
@@ -281,7 +281,7 @@ def test_an_option_counts_more_than_the_file(tmp_path: Path, cli: Cli) -> None:
     ("content", "said"),
     [
         ("filter: boxcar", "filter = boxcar"),
-        ("padding: 3", "Extra inputs are not permitted"),
+        ("boxcar: 3", "Extra inputs are not permitted"),
         ("{", "is not YAML"),
         ("- 1", "valid dictionary"),
     ],
@@ -295,3 +295,26 @@ def test_a_file_that_has_no_settings_is_refused_with_one_line(
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_wider_than_the_detector_needs_its_edge_repeated(write_scan: Write) -> None:
+    wide = write_scan(Phantom(rows=12, columns=128, angles=181, noisy=False, center_px=63.5))
+
+    def middle_only(file: h5py.File) -> None:
+        for name in ("data", "data_white", "data_dark"):
+            part = file[f"exchange/{name}"][..., 32:96]
+            del file[f"exchange/{name}"]
+            file[f"exchange/{name}"] = part
+
+    truth = slice_of(wide, Settings(circle=False))[32:96, 32:96]
+    inner = slice_of(changed(wide, middle_only), Settings(circle=False))
+    bright_rim = slice_of(wide, Settings(circle=False, padding=Padding.ZERO))
+    seen = np.hypot(*np.mgrid[-31.5:32, -31.5:32]) < 30
+    assert bright_rim[seen].mean() > 1.3 * truth[seen].mean()
+    assert inner[seen].mean() < 1.2 * truth[seen].mean()
+
+
+def test_more_padding_changes_little_and_less_of_it_much(path: Path) -> None:
+    least, usual, most = (slice_of(path, Settings(padding_factor=factor)) for factor in (1, 2, 4))
+    assert differing(most, usual) < 5e-4
+    assert differing(least, usual) > 4 * differing(most, usual)
