@@ -27,6 +27,6 @@ def test_the_words_say_what_is_allowed_and_what_is_taken_by_itself(help_text: st
 
 
 def test_a_setting_that_no_reconstruction_has_is_no_option() -> None:
-    refused = CliRunner().invoke(app, ["reconstruct", "u/a", "--label", "x", "--padding", "3"])
+    refused = CliRunner().invoke(app, ["reconstruct", "u/a", "--label", "x", "--boxcar", "3"])
     assert refused.exit_code == 2
     assert "No such option" in refused.output

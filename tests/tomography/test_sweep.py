@@ -67,7 +67,7 @@ def test_values_that_cannot_be_tried_are_refused(values: str, said: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--over", "padding", "--values", "1"], "there is no setting 'padding'"),
+        (["--over", "boxcar", "--values", "1"], "there is no setting 'boxcar'"),
         (["--over", "center", "--values", "1", "--rows", "6"], "rows are 0 to 5"),
     ],
 )
