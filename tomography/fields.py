@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from tomography.errors import ScanError
 from tomography.hdf5 import first_line
+from tomography.storage import Frames
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,33 +47,13 @@ class Whites:
         return replace(self, before=self.before[angles], after=self.after[angles], part_way=self.part_way[angles])
 
 
-def groups_in_time(frames: int, angles: int, per_group: int, every: int) -> tuple[list[slice], list[int]]:
-    """Which frames were taken together, and before which projection.
-
-    Every ``every`` projections there were ``per_group`` of them (the acquisition program's i0cycle); with 0 there, at
-    both ends where there are twice as many, else at the beginning.
-    """
-    if every > 0 and per_group > 0:
-        count = max(1, frames // per_group)
-        at = [min(i * every, angles - 1) for i in range(count)]
-    elif per_group > 0 and frames >= 2 * per_group:
-        count, at = 2, [0, angles - 1]
-    else:
-        count, at = 1, [0]
-    size = frames // count
-    last = count - 1
-    return [slice(i * size, frames if i == last else (i + 1) * size) for i in range(count)], at
-
-
 class Fields:
     """The flat fields of an open scan, or its dark ones: [frame, row, column]. Read when they are asked for.
 
     Where there is no frame, ``instead`` is the count that stands for every pixel of a mean.
     """
 
-    def __init__(
-        self, path: Path, frames: h5py.Dataset | None, frame: tuple[int, int], instead: float | None = None
-    ) -> None:
+    def __init__(self, path: Path, frames: Frames | None, frame: tuple[int, int], instead: float | None = None) -> None:
         self._path = path
         self._frames = frames
         self._frame = frame
@@ -90,7 +70,7 @@ class Fields:
         """
         if not len(self):
             return np.full((stop - start, self._frame[1]), self._instead, np.float32)
-        if self._frames is not None and self._frames.chunks is None:
+        if self._frames is not None and self._frames.chunk is None:
             return self._mean_of(start, stop)
         if self._mean is None:  # frames are often compressed whole: every row costs as much as all of them
             self._mean = self._mean_of(0, self._frame[0])
@@ -120,7 +100,7 @@ class Fields:
     def _read(self, frame: int, start: int, stop: int) -> npt.NDArray[Any]:
         frames: Any = self._frames
         try:
-            found: npt.NDArray[Any] = frames[frame, start:stop]
+            found: npt.NDArray[Any] = frames.read(slice(frame, frame + 1), slice(start, stop))[0]
         except OSError as error:
             raise ScanError(
                 f"{str(self._path)!r}: {frames.name} cannot be read ({first_line(error)}). "

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography.errors import SettingsError
-from tomography.hdf5 import number
 from tomography.normalise import interpolate_columns, lit, logarithm, remove_zingers, transmission
 from tomography.phase import Paganin
-from tomography.scan import DISTANCE_MM, ENERGY_EV, RawRows, Scan
+from tomography.scan import RawRows, Scan
 from tomography.settings import Phase, Settings
 
 Floats = npt.NDArray[np.float32]
@@ -86,9 +85,8 @@ def _blocks(angles: int) -> Iterator[npt.NDArray[np.intp]]:
 
 
 def _paganin(scan: Scan, settings: Settings) -> Paganin:
-    distance_mm, energy_ev = number(scan.file, DISTANCE_MM), number(scan.file, ENERGY_EV)
-    distance_cm = settings.phase_distance_cm or (distance_mm / 10 if distance_mm else None)
-    energy_ev = settings.phase_energy_ev or energy_ev
+    distance_cm = settings.phase_distance_cm or (scan.distance_mm / 10 if scan.distance_mm else None)
+    energy_ev = settings.phase_energy_ev or scan.energy_ev
     missing = [
         said
         for said, value in (

@@ -13,8 +13,10 @@ import h5py
 import numpy as np
 
 from tomography.errors import ScanError
-from tomography.hdf5 import dataset, first_line, number, open_hdf5, text
-from tomography.scan import DARK, DATA, ROTATION, THETA, WHITE
+from tomography.hdf5 import absent, first_line, open_hdf5, text
+from tomography.layouts.contents import Turn
+from tomography.layouts.recognise import contents_of
+from tomography.storage import Frames
 
 PROPOSAL = "/measurement/sample/experiment/proposal"
 
@@ -48,30 +50,35 @@ def inspect_open(path: Path, file: h5py.File) -> Inspection:
     """The same, of a file that is open already. Raises ScanError where it breaks off while it is read."""
     proposal = text(file, PROPOSAL)
     try:
-        data, white, dark = (dataset(path, file, name) for name in (DATA, WHITE, DARK))
+        contents = contents_of(path, file)
     except ScanError as error:
         return Inspection((_without_name(path, error),), proposal=proposal)
-    missing = [f"there are no {what} fields" for frames, what in ((white, "flat"), (dark, "dark")) if len(frames) == 0]
-    missing += _too_few(file, len(data))
+    missing = []
+    for what, frames in (("flat", contents.flats), ("dark", contents.darks)):
+        if frames is None:
+            missing.append(absent(path, contents.names[what]).removeprefix(f"{str(path)!r}: "))
+        elif frames.shape[0] == 0:
+            missing.append(f"there are no {what} fields")
+    data = contents.projections
+    missing += _too_few(contents.turn, data.shape[0])
     missing += _empty_end(data)
-    return Inspection(tuple(missing), len(data), proposal)
+    return Inspection(tuple(missing), data.shape[0], proposal)
 
 
-def _too_few(file: h5py.File, projections: int) -> list[str]:
-    planned = number(file, f"{ROTATION}/num_angles")
-    if planned is not None and projections < planned:
-        return [f"{projections} of {planned:.0f} projections are there"]
-    angles = file.get(THETA)
-    if isinstance(angles, h5py.Dataset) and angles.size not in (0, projections):
-        return [f"there are {projections} projections and {angles.size} angles"]
+def _too_few(turn: Turn, projections: int) -> list[str]:
+    if turn.planned is not None and projections < turn.planned:
+        return [f"{projections} of {turn.planned:.0f} projections are there"]
+    if turn.theta_deg is not None and turn.theta_deg.size != projections:
+        return [f"there are {projections} projections and {turn.theta_deg.size} angles"]
     return ["there is no projection"] if projections == 0 else []
 
 
-def written_projections(data: h5py.Dataset) -> int:
+def written_projections(data: Frames) -> int:
     """How many projections were written. A writer reserves the place of the others at the end, which reads as zeros."""
-    if len(data) == 0 or not _is_empty(data, len(data) - 1):
-        return len(data)
-    first, last = 0, len(data) - 1
+    count = data.shape[0]
+    if count == 0 or not _is_empty(data, count - 1):
+        return count
+    first, last = 0, count - 1
     while first < last:  # those that were written come first
         middle = (first + last) // 2
         if _is_empty(data, middle):
@@ -81,14 +88,14 @@ def written_projections(data: h5py.Dataset) -> int:
     return first
 
 
-def _empty_end(data: h5py.Dataset) -> list[str]:
-    written = written_projections(data)
-    return [] if written == len(data) else [f"the projections {written + 1} to {len(data)} of {len(data)} are empty"]
+def _empty_end(data: Frames) -> list[str]:
+    written, count = written_projections(data), data.shape[0]
+    return [] if written == count else [f"the projections {written + 1} to {count} of {count} are empty"]
 
 
-def _is_empty(data: h5py.Dataset, frame: int) -> bool:
+def _is_empty(data: Frames, frame: int) -> bool:
     try:
-        return not np.any(np.nan_to_num(data[frame]))
+        return not np.any(np.nan_to_num(data.read(slice(frame, frame + 1), slice(None))))
     except OSError as error:
         raise ScanError(f"projection {frame + 1} cannot be read ({first_line(error)})") from error
 

@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography.center import Center, center_of
-from tomography.hdf5 import dataset
 from tomography.inspection import Inspection, inspect_open, written_projections
 from tomography.normalise import absorption
 from tomography.opposite import opposite_pair
-from tomography.scan import DATA, FEWEST_ANGLES, RawRows, Scan, open_scan
+from tomography.scan import FEWEST_ANGLES, RawRows, Scan, open_scan
 from tomography.settings import Settings
 
 Counts = npt.NDArray[Any]
@@ -69,7 +68,7 @@ def open_to_look(path: Path) -> Iterator[tuple[Scan, Inspection]]:
     """
     with open_scan(path, to_look=True) as scan:
         inspection = inspect_open(path, scan.file)
-        written = written_projections(dataset(path, scan.file, DATA))
+        written = written_projections(scan.projections)
         kept = max(FEWEST_ANGLES, written)
         yield replace(scan, angles=kept, theta_deg=scan.theta_deg[:kept]), inspection
 

@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
-from tomography.hdf5 import number
+from tomography.layouts.contents import Turn
 from tomography.look import Look
 from tomography.normalise import lit
-from tomography.scan import ENERGY_EV, PIXEL_SIZE_MM, ROTATION, THETA, RawRows, Scan
+from tomography.scan import RawRows, Scan
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[Any]
 
-PLAUSIBLE_EV = (1_000.0, 1_000_000.0)  # below, somebody typed keV
 _BITS = (8, 10, 11, 12, 13, 14, 15, 16)
 _FEWEST_SATURATED = 10
 _MOST_COLUMNS = 512
@@ -127,36 +125,13 @@ def ranges(which: npt.NDArray[np.bool_]) -> str:
 # -- angles ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RecordedAngles:
-    """What the acquisition program wrote about the rotation, in degrees."""
-
-    theta_deg: Doubles | None
-    planned: float | None
-    step_deg: float | None
-    range_deg: float | None
-
-    @property
-    def unknown(self) -> bool:
-        """Whether nothing tells the angles."""
-        return self.theta_deg is None and not self.step_deg and not self.range_deg
-
-
-def recorded_angles(file: h5py.File) -> RecordedAngles:
-    """Everything that a file says of its angles."""
-    theta = file.get(THETA)
-    recorded = np.asarray(theta[()], np.float64).ravel() if isinstance(theta, h5py.Dataset) and theta.size else None
-    planned, step, span = (number(file, f"{ROTATION}/{name}") for name in ("num_angles", "rotation_step", "range"))
-    return RecordedAngles(recorded, planned, step, span)
-
-
 def are_radians(theta_deg: Doubles) -> bool:
     """Whether the range is half a turn or a whole one in radians."""
     span = float(np.ptp(theta_deg))
     return theta_deg.size > 10 and any(abs(span - turn) < 0.02 * turn for turn in (np.pi, 2 * np.pi))
 
 
-def wrong_angles(theta_deg: Doubles, recorded: RecordedAngles, uneven: float, error_deg: float) -> list[str]:
+def wrong_angles(theta_deg: Doubles, recorded: Turn, uneven: float, error_deg: float) -> list[str]:
     """What does not fit together in the angles, in words."""
     steps = np.diff(theta_deg)
     mean = float(np.mean(np.abs(steps))) or 1.0
@@ -286,21 +261,14 @@ def dead_lines(flats: Counts, darks: Counts, level: float) -> Dead:
 # -- metadata ----------------------------------------------------------------------------------------------------
 
 
-def energy_ev(file: h5py.File) -> float:
-    """The photon energy in eV; not a number where there is none, or where it cannot be one."""
-    energy = number(file, ENERGY_EV)
-    low, high = PLAUSIBLE_EV
-    return energy if energy is not None and low <= energy <= high else float("nan")
-
-
 def missing_metadata(scan: Scan) -> list[str]:
     """What is missing, in words."""
     found = []
     if scan.pixel_size_um is None:
-        size_mm = number(scan.file, PIXEL_SIZE_MM)
+        size_mm = scan.contents.pixel_size_mm
         what = "no pixel size" if size_mm is None else f"a pixel size of {size_mm:g} mm is not plausible"
         found.append(f"{what}: values are per pixel, and volumes have no scale")
-    if np.isnan(energy_ev(scan.file)):
-        energy = number(scan.file, ENERGY_EV)
+    if scan.energy_ev is None:
+        energy = scan.contents.energy_ev
         found.append("no photon energy" if energy is None else f"an energy of {energy:g} eV is not plausible")
     return found

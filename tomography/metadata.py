@@ -10,14 +10,17 @@ read: HDF5 can name other files as links, as a dataset's storage, or as the sour
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from tomography.errors import ScanError
-from tomography.hdf5 import first_line, open_hdf5
+from tomography.hdf5 import attribute, attribute_number, first_line, open_hdf5
+from tomography.layouts import als
 
 PIXELS = "exchange"
 DATASETS = 1_000
@@ -56,10 +59,20 @@ def stated_in(file: h5py.File) -> dict[str, Stated]:
         if isinstance(item, h5py.Dataset) and name.split("/")[0] != PIXELS and _is_inside(item):
             stated = _stated(item)
             found.update({} if stated is None else {f"/{name}": stated})
+        elif isinstance(item, h5py.Group) and als.ANGLES in item.attrs:
+            found.update({f"/{name}/{attribute}": stated for attribute, stated in _attributes(item)})
         return True if len(found) >= DATASETS else None  # what is returned ends the visit
 
     file.visititems(visit)  # follows no link, and visits each object once
     return found
+
+
+def _attributes(group: h5py.Group) -> Iterator[tuple[str, Stated]]:
+    """What a group of frames says of itself: its layout has attributes where others have datasets."""
+    for name in islice(group.attrs, DATASETS):
+        number, text = attribute_number(group, name), attribute(group, name)
+        if text is not None:
+            yield name, Stated(text if number is None else number)
 
 
 def _is_inside(dataset: h5py.Dataset) -> bool:

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography.errors import SettingsError
-from tomography.fields import Whites, groups_in_time
+from tomography.fields import Whites
 from tomography.frames import FrameSteps
-from tomography.hdf5 import number
-from tomography.scan import FEWEST_ANGLES, FLAT_FIELDS, RawRows, Scan
+from tomography.scan import FEWEST_ANGLES, RawRows, Scan
 from tomography.settings import Flats, Settings
 
 
@@ -70,18 +69,16 @@ class Prepared:
         return self.frames.are_none and self.settings.flats is Flats.MEAN
 
     def _whites(self, rows: range) -> Whites | None:
-        if self.settings.flats is Flats.MEAN:
+        if self.settings.flats is Flats.MEAN or len(self.scan.white) == 0:
             return None
-        per_group, every = (int(number(self.scan.file, f"{FLAT_FIELDS}/{name}") or 0) for name in _CYCLE)
-        groups, at = groups_in_time(len(self.scan.white), self.scan.angles, per_group, every)
-        angles, before = np.arange(self.scan.angles), np.array(at)
+        taken = self.scan.contents.moments
+        angles, before = np.arange(self.scan.angles), np.array(taken.before)
         first = np.clip(np.searchsorted(before, angles, side="right") - 1, 0, before.size - 1)
         second = np.minimum(first + 1, before.size - 1)
         apart = np.maximum(before[second] - before[first], 1)
         part_way = np.clip((angles - before[first]) / apart, 0, 1).astype(np.float32)
         if self.settings.flats is Flats.NEAREST:
             part_way = np.round(part_way)
-        return Whites(self.scan.white.in_time(rows.start, rows.stop, groups), first, second, part_way)
-
-
-_CYCLE = ("num_flat_fields", "i0cycle")
+        means = self.scan.white.in_time(rows.start, rows.stop, taken.groups)
+        means = self.scan.as_exposed(means, self.scan.dark.mean(rows.start, rows.stop))
+        return Whites(means, first, second, part_way)

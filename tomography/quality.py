@@ -92,13 +92,12 @@ def _beam(look: Look) -> Finding:
 
 
 def _angles(look: Look) -> Finding:
-    recorded = measures.recorded_angles(look.scan.file)
+    recorded, projections = look.scan.contents.turn, look.scan.contents.projections.shape[0]
     if recorded.unknown:
         return Finding("the angles are unknown: neither theta nor a step or a range was recorded", "error")
-    if recorded.theta_deg is not None and len(recorded.theta_deg) != len(look.scan.file["/exchange/data"]):
+    if recorded.theta_deg is not None and recorded.theta_deg.size != projections:
         return Finding(
-            f"{len(recorded.theta_deg)} angles for {len(look.scan.file['/exchange/data'])} projections: which belongs "
-            "to which is unknown",
+            f"{recorded.theta_deg.size} angles for {projections} projections: which belongs to which is unknown",
             "error",
         )
     theta = look.scan.theta_deg
@@ -210,7 +209,7 @@ def _metadata(look: Look) -> Finding:
     missing = measures.missing_metadata(look.scan)
     if missing:
         return Finding(f"{'; '.join(missing)}", "warning")
-    return Finding(f"pixels of {look.scan.pixel_size_um:.3g} um, {measures.energy_ev(look.scan.file):.0f} eV")
+    return Finding(f"pixels of {look.scan.pixel_size_um:.3g} um, {look.scan.energy_ev:.0f} eV")
 
 
 _JUDGES: Mapping[str, Callable[[Look], Finding]] = {

@@ -1,7 +1,7 @@
-"""A raw scan: Data Exchange HDF5 with the ALS metadata, read row by row.
+"""A raw scan, read row by row.
 
-Belongs here: where things are in the file, what makes a file unusable, angles and pixel size.
-Does not: turning counts into absorption (tomography.normalise).
+Belongs here: what makes a scan unusable, its angles, its pixel size, its rows and projections.
+Does not: where things are in a file (tomography.layouts), turning counts into absorption (tomography.normalise).
 """
 
 from __future__ import annotations
@@ -18,21 +18,16 @@ import numpy.typing as npt
 
 from tomography.errors import ScanError
 from tomography.fields import Fields, Whites
-from tomography.hdf5 import dataset, first_line, number, open_hdf5
-
-DATA = "/exchange/data"
-WHITE = "/exchange/data_white"
-DARK = "/exchange/data_dark"
-THETA = "/exchange/theta"
-PIXEL_SIZE_MM = "/measurement/instrument/detector/pixel_size"
-ROTATION = "/process/acquisition/rotation"
-FLAT_FIELDS = "/process/acquisition/flat_fields"
-ENERGY_EV = "/measurement/instrument/monochromator/energy"
-DISTANCE_MM = "/measurement/instrument/camera_motor_stack/setup/camera_distance"
+from tomography.hdf5 import absent, first_line, open_hdf5
+from tomography.layouts.contents import Contents, Turn
+from tomography.layouts.recognise import contents_of
+from tomography.storage import Frames
 
 FEWEST_ANGLES = 3
 FEWEST_COLUMNS = 8
 PLAUSIBLE_PIXEL_MM = (1e-5, 1.0)  # 10 nm to 1 mm: outside, somebody typed another unit
+PLAUSIBLE_EV = (1_000.0, 1_000_000.0)  # below, somebody typed keV
+A_SERIES_DEG = 400.0  # more than a turn and its ends
 
 Counts = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -79,6 +74,8 @@ class Scan:
     dark: Fields
     flags: tuple[str, ...]
     file: h5py.File
+    contents: Contents
+    projections: Frames
 
     @property
     def unit(self) -> str:
@@ -93,14 +90,34 @@ class Scan:
     @property
     def counts_dtype(self) -> np.dtype[Any]:
         """The type of the counts."""
-        dtype: np.dtype[Any] = self.file[DATA].dtype
-        return dtype
+        return self.projections.dtype
+
+    @property
+    def energy_ev(self) -> float | None:
+        """The photon energy; None where there is none, or where it cannot be one."""
+        energy = self.contents.energy_ev
+        low, high = PLAUSIBLE_EV
+        return energy if energy is not None and low <= energy <= high else None
+
+    @property
+    def distance_mm(self) -> float | None:
+        """From sample to detector, where it is recorded."""
+        return self.contents.distance_mm or None
 
     def is_decompressed_for(self, rows: int) -> bool:
         """Whether reading this many rows makes HDF5 decompress many more: compressed frame by frame, usually."""
-        data = self.file[DATA]
-        filtered = data.id.get_create_plist().get_nfilters() > 0
-        return bool(filtered and data.chunks[1] > rows)
+        chunk = self.projections.chunk
+        return chunk is not None and chunk[1] > rows
+
+    def fields(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """The mean flat field and the mean dark one of some rows, [row, column]. Raises ScanError."""
+        dark = self.dark.mean(start, stop)
+        return self.as_exposed(self.white.mean(start, stop), dark), dark
+
+    def as_exposed(self, white: Floats, dark: Floats) -> Floats:
+        """Flat fields as they would be with the exposure of projections."""
+        ratio = np.float32(self.contents.exposure_ratio)
+        return white if ratio == 1 else dark + (white - dark) / ratio
 
     def read_rows(self, start: int, stop: int) -> RawRows:
         """Every angle of the rows ``start`` to ``stop`` (exclusive). Raises ScanError where the file cannot be read."""
@@ -112,12 +129,11 @@ class Scan:
             parts = [self.read_rows(row, row + 1) for row in rows]
             joined = np.concatenate([part.counts for part in parts], axis=1)
         else:
-            step = self.file[DATA].chunks[0]
+            step = (self.projections.chunk or (1, 1))[0]
             blocks = (slice(start, min(start + step, self.angles)) for start in range(0, self.angles, step))
             joined = np.concatenate([self._counts(block, slice(None))[:, list(rows)] for block in blocks])
-        white, dark = (
-            np.concatenate([fields.mean(row, row + 1) for row in rows]) for fields in (self.white, self.dark)
-        )
+        fields = [self.fields(row, row + 1) for row in rows]
+        white, dark = (np.concatenate(one) for one in zip(*fields, strict=True))
         return RawRows(joined, white, dark)
 
     def read_projection(self, angle: int) -> Counts:
@@ -131,11 +147,11 @@ class Scan:
 
     def _read(self, angles: slice, start: int, stop: int) -> RawRows:
         counts = self._counts(angles, slice(start, stop))
-        return RawRows(counts, self.white.mean(start, stop), self.dark.mean(start, stop))
+        return RawRows(counts, *self.fields(start, stop))
 
     def _counts(self, angles: slice, rows: slice) -> Counts:
         try:
-            counts: Counts = self.file[DATA][angles, rows]
+            counts = self.projections.read(angles, rows)
         except OSError as error:
             first, last, _ = rows.indices(self.rows)
             raise ScanError(
@@ -158,71 +174,83 @@ def open_scan(path: Path, *, to_look: bool = False) -> Iterator[Scan]:
 
 
 def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
-    data = dataset(path, file, DATA)
+    contents = contents_of(path, file)
+    data = contents.projections
     angles, rows, columns = data.shape
     if angles < FEWEST_ANGLES:
         raise ScanError(
-            f"{str(path)!r}: {DATA} holds {angles} projections; at least {FEWEST_ANGLES} are needed. "
+            f"{str(path)!r}: {data.name} holds {angles} projections; at least {FEWEST_ANGLES} are needed. "
             "The scan was stopped before it began to turn."
         )
     if rows == 0 or columns < FEWEST_COLUMNS:
-        raise ScanError(f"{str(path)!r}: {DATA} has {rows} rows of {columns} columns: there is no picture in it.")
-    flats, darks = (_fields(path, file, name, (rows, columns), to_look) for name in (WHITE, DARK))
+        raise ScanError(f"{str(path)!r}: {data.name} has {rows} rows of {columns} columns: there is no picture in it.")
+    flats, darks = (_fields(path, contents, what, to_look) for what in ("flat", "dark"))
     try:
-        theta_deg, theta_flags = _theta(path, file, angles)
+        theta_deg, theta_flags = _theta(path, contents.turn, angles)
     except ScanError as error:
         if not to_look:
             raise
         theta_deg, theta_flags = np.linspace(0, 180, angles), (f"{error} Half a turn is assumed.",)
-    pixel_size_um, pixel_flags = _pixel_size_um(file)
-    flags = (*theta_flags, *pixel_flags)
-    return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, flats, darks, flags, file)
+    pixel_size_um, pixel_flags = _pixel_size_um(contents.pixel_size_mm)
+    flags = (*contents.flags, *theta_flags, *pixel_flags)
+    return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, flats, darks, flags, file, contents, data)
 
 
-def _fields(path: Path, file: h5py.File, name: str, frame: tuple[int, int], to_look: bool) -> Fields:
+def _fields(path: Path, contents: Contents, what: str, to_look: bool) -> Fields:
     """Flat or dark fields; to look at a scan that has none, its first projection's brightest value, or 0, stands."""
-    if to_look and not isinstance(file.get(name), h5py.Dataset):
-        return Fields(path, None, frame, _instead(file, name))
-    frames = dataset(path, file, name)
+    frame = contents.projections.shape[1:]
+    frames = contents.flats if what == "flat" else contents.darks
+    if frames is None:
+        if not to_look:
+            raise ScanError(absent(path, contents.names[what]))
+        return Fields(path, None, frame, _instead(path, contents, what))
     if frames.shape[0] == 0 and not to_look:
-        what = "flat" if name == WHITE else "dark"
-        raise ScanError(f"{str(path)!r}: there is no {what} field ({name} is empty): nothing to normalise by.")
+        raise ScanError(f"{str(path)!r}: there is no {what} field ({frames.name} is empty): nothing to normalise by.")
     if frames.shape[1:] != frame:
         raise ScanError(
-            f"{str(path)!r}: {name} has frames of {frames.shape[1:]}, projections are {frame}: "
+            f"{str(path)!r}: {frames.name} has frames of {frames.shape[1:]}, projections are {frame}: "
             "they are from different detectors or regions of interest."
         )
-    return Fields(path, frames, frame, None if len(frames) else _instead(file, name))
+    return Fields(path, frames, frame, None if frames.shape[0] else _instead(path, contents, what))
 
 
-def _instead(file: h5py.File, name: str) -> float:
-    return float(max(np.nanmax(file[DATA][0]), 1)) if name == WHITE else 0.0
+def _instead(path: Path, contents: Contents, what: str) -> float:
+    if what == "dark":
+        return 0.0
+    try:
+        first = contents.projections.read(slice(0, 1), slice(None))
+    except OSError as error:
+        raise ScanError(f"{str(path)!r}: its first projection cannot be read ({first_line(error)}).") from error
+    return float(max(np.nanmax(first), 1))
 
 
-def _theta(path: Path, file: h5py.File, angles: int) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+def _theta(path: Path, turn: Turn, angles: int) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
     """The angles in degrees: recorded, else start + i * step, else evenly over the range (both ends included)."""
-    recorded = file.get(THETA)
-    if isinstance(recorded, h5py.Dataset) and recorded.size:
-        theta = np.asarray(recorded[()], np.float64).ravel()
+    theta = turn.theta_deg
+    if theta is not None:
         if theta.size != angles or not np.isfinite(theta).all():
             raise ScanError(
-                f"{str(path)!r}: {THETA} has {theta.size} angles ({np.isfinite(theta).sum()} of them numbers) for "
+                f"{str(path)!r}: {turn.name} has {theta.size} angles ({np.isfinite(theta).sum()} of them numbers) for "
                 f"{angles} projections: which angle belongs to which projection is unknown."
             )
-        return theta, ()
-    start, step, span = (number(file, f"{ROTATION}/{name}") for name in ("rotation_start", "rotation_step", "range"))
-    if step:
-        stepped: npt.NDArray[np.float64] = (start or 0.0) + step * np.arange(angles, dtype=np.float64)
-        return stepped, ("angles computed from rotation_start and rotation_step",)
-    if span:
-        return (start or 0.0) + np.linspace(0, span, angles), ("angles computed from the range of rotation",)
-    raise ScanError(
-        f"{str(path)!r}: {THETA} is missing, and so are rotation_step and range of {ROTATION}: the angles are unknown."
-    )
+        return theta, _series(theta)
+    if turn.step_deg:
+        stepped: npt.NDArray[np.float64] = (turn.start_deg or 0.0) + turn.step_deg * np.arange(angles, dtype=np.float64)
+        return stepped, ("angles computed from rotation_start and rotation_step", *_series(stepped))
+    if turn.range_deg:
+        spread = (turn.start_deg or 0.0) + np.linspace(0, turn.range_deg, angles)
+        return spread, ("angles computed from the range of rotation", *_series(spread))
+    raise ScanError(f"{str(path)!r}: {turn.name} is missing, and so are {turn.otherwise}: the angles are unknown.")
 
 
-def _pixel_size_um(file: h5py.File) -> tuple[float | None, tuple[str, ...]]:
-    size_mm = number(file, PIXEL_SIZE_MM)
+def _series(theta_deg: npt.NDArray[np.float64]) -> tuple[str, ...]:
+    span = float(np.ptp(theta_deg))
+    if span <= A_SERIES_DEG:
+        return ()
+    return (f"the angles cover {span:.0f} degrees: a series of scans, all of which are in each slice",)
+
+
+def _pixel_size_um(size_mm: float | None) -> tuple[float | None, tuple[str, ...]]:
     if size_mm is None:
         return None, ("no pixel size in the scan: values are per pixel",)
     smallest, largest = PLAUSIBLE_PIXEL_MM
