@@ -25,8 +25,8 @@ _MANIFEST = ".manifest.json"
 _KINDS = ("", ".tiff", ".preview", ".comparison")
 """What stands between a copy's name and that of its manifest (beamlines.layout)."""
 _UNFINISHED = re.compile(r".*\.partial|\.manifest-.*", re.DOTALL)
-_JOURNAL = re.compile(r"(?P<product>.+?)(?:\.tiff|\.preview|\.comparison)?\.partial\.jsonl", re.DOTALL)
-"""Of a product that is being made, or that was left so (tomography.product)."""
+_JOURNAL = re.compile(r"(?P<product>.+?)(?:\.tiff|\.preview|\.comparison)?(?:\.\d+-of-\d+)?\.partial\.jsonl", re.DOTALL)
+"""Of a product that is being made, whole or in parts, or that was left so (tomography.product)."""
 
 
 class Kind(StrEnum):

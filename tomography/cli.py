@@ -25,9 +25,10 @@ from tomography import __version__
 from tomography.errors import TomographyError
 from tomography.machine import Machine, available_memory_bytes, available_threads
 from tomography.options import named, settings_of, with_settings
+from tomography.parts import Format, Part, part_of
 
 if TYPE_CHECKING:
-    from tomography.manifest import Artifact, Manifest
+    from tomography.manifest import Manifest
     from tomography.progress import Reporter
 
 REFUSED = 2
@@ -45,6 +46,11 @@ MemoryGb = Annotated[
 ]
 Sha256 = Annotated[
     str | None, typer.Option("--input-sha256", help="SHA-256 of the raw file, if known; recorded in the manifest.")
+]
+Version = Annotated[Format, typer.Option("--ome-zarr", help="0.4 is on Zarr v2; 0.5 on Zarr v3, with shards.")]
+PartWords = Annotated[
+    str | None,
+    typer.Option("--part", metavar="I/N", help="Only this part; then merge. slurm: the place of this task of srun."),
 ]
 Raw = Annotated[Path, typer.Argument(metavar="RAW.h5", help="The scan.")]
 SettingsFile = Annotated[
@@ -78,7 +84,14 @@ def _options(
 @with_settings
 def reconstruct(
     raw: Raw,
-    tiff_dir: Annotated[Path, typer.Argument(metavar="TIFF_DIR", help="The stack: one float32 TIFF a slice.")],
+    tiff_dir: Annotated[
+        Path | None, typer.Argument(metavar="[TIFF_DIR]", help="The stack: one TIFF a slice. None: only --pyramid.")
+    ] = None,
+    pyramid_out: Annotated[
+        Path | None, typer.Option("--pyramid", metavar="OUT.zarr", help="The pyramid, made in the same pass.")
+    ] = None,
+    version: Version = Format.V04,
+    part: PartWords = None,
     settings_file: SettingsFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
@@ -87,39 +100,57 @@ def reconstruct(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Reconstruct a scan into a stack of TIFF files. Interrupted, the same command continues."""
+    """Reconstruct a scan: a stack of TIFF files, a pyramid, or both. Interrupted, the same command continues."""
     with _command(as_json, threads, memory_gb) as command:
         settings = settings_of(given, settings_file)
         from tomography.manifest import raw_input
         from tomography.scan import open_scan
+        from tomography.stack import Outputs
         from tomography.stack import reconstruct as run
 
+        tiff, zarr = (None if path is None else _product(path) for path in (tiff_dir, pyramid_out))
+        outputs = Outputs(tiff, zarr, version, _part(part))
         with open_scan(raw) as scan:
-            product = _product(tiff_dir)
-            made = run(
-                scan, raw_input(raw, _sha256(input_sha256)), product, settings, command.machine, command.reporter
-            )
-        command.finish("tiff", product, *made)
+            source = raw_input(raw, _sha256(input_sha256))
+            for made in run(scan, source, outputs, settings, command.machine, command.reporter):
+                command.finish(*made)
 
 
 @app.command()
 def pyramid(
     tiff_dir: Annotated[Path, typer.Argument(metavar="TIFF_DIR", help="A stack of TIFF files.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="The pyramid: OME-Zarr 0.4.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zarr", help="The pyramid.")],
     raw: Annotated[
         Path | None, typer.Option(metavar="RAW.h5", help="The scan of the stack, for the pixel size.")
     ] = None,
+    version: Version = Format.V04,
+    part: PartWords = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build the multi-resolution pyramid of a stack of TIFF files."""
+    """Build the multi-resolution pyramid of a stack of TIFF files. Interrupted, the same command continues."""
     with _command(as_json, threads) as command:
         from tomography.pyramid import build_pyramid
         from tomography.tiffs import open_stack
 
-        product = _product(out)
-        made = build_pyramid(open_stack(_product(tiff_dir), raw), product, command.machine.threads, command.reporter)
-        command.finish("zarr", product, *made)
+        product, stack = _product(out), open_stack(_product(tiff_dir), raw)
+        made = build_pyramid(stack, product, command.machine.threads, command.reporter, version, _part(part))
+        command.finish(product, *made)
+
+
+@app.command()
+def merge(
+    products: Annotated[list[Path], typer.Argument(metavar="PRODUCT...", help="Stacks and pyramids made with --part.")],
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join what --part has made: coarse levels, then the manifest. Interrupted, the same command continues."""
+    with _command(as_json, threads) as command:
+        from tomography.merging import merge as run
+
+        for path in products:
+            product = _product(path)
+            command.finish(product, *run(product, command.machine.threads, command.reporter))
 
 
 @app.command()
@@ -152,7 +183,7 @@ def preview(
                 command.machine.threads,
                 command.reporter,
             )
-        command.finish("preview", product, *made)
+        command.finish(product, *made)
 
 
 @app.command()
@@ -185,7 +216,7 @@ def sweep(
             product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256))
             threads_ = command.machine.threads
             made = run(scan, source, product, name, chosen, rows or [], threads_, command.reporter)
-        command.finish("sweep", product, *made)
+        command.finish(product, *made)
 
 
 @app.command()
@@ -204,7 +235,7 @@ def compare(
         product = _product(out_dir)
         one, other = open_volume(_product(first)), open_volume(_product(second))
         made = run(one, other, product, command.machine.threads, command.reporter)
-        command.finish("comparison", product, *made)
+        command.finish(product, *made)
 
 
 @app.command()
@@ -278,9 +309,10 @@ class _Command:
     clock: Callable[[], float]
     started: float
 
-    def finish(self, artifact: Artifact, product: Path, manifest: Manifest, made: bool) -> None:
+    def finish(self, product: Path, manifest: Manifest, made: bool) -> None:
         from tomography.manifest import PICTURES, manifest_path
 
+        artifact = manifest.artifact
         results = {name: value for name, value in manifest.results.items() if name not in PICTURES}
         self.result(
             {
@@ -346,6 +378,10 @@ def _command(as_json: bool, threads: int | None, memory_gb: float | None = None)
 def _product(path: Path) -> Path:
     """The path of a product, by its own name: ``.`` and trailing slashes say nothing."""
     return Path(os.path.abspath(path))  # noqa: PTH100 resolve() would follow links to another name
+
+
+def _part(words: str | None) -> Part | None:
+    return None if words is None else part_of(words, os.environ)
 
 
 def _sha256(told: str | None) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tomography import __version__
 from tomography.errors import OutputError
+from tomography.parts import Part
 
 Artifact = Literal["tiff", "zarr", "preview", "comparison", "sweep"]
 
@@ -92,9 +94,18 @@ def manifest_path(product: Path, artifact: Artifact) -> Path:
     return product.with_name(f"{product.name}{_SUFFIX[artifact]}.manifest.json")
 
 
-def journal_path(product: Path, artifact: Artifact) -> Path:
-    """Where an unfinished product keeps account of what is done: beside it."""
-    return product.with_name(f"{product.name}{_SUFFIX[artifact]}.partial.jsonl")
+def journal_path(product: Path, artifact: Artifact, part: Part | None = None) -> Path:
+    """Where an unfinished product, or a part of one, keeps account of what is done: beside it."""
+    of_part = "" if part is None else f".{part}"
+    return product.with_name(f"{product.name}{_SUFFIX[artifact]}{of_part}.partial.jsonl")
+
+
+def journals_of_parts(product: Path, artifact: Artifact) -> dict[Part, Path]:
+    """The journals of a product's parts, in order."""
+    name = re.compile(re.escape(f"{product.name}{_SUFFIX[artifact]}") + r"\.(\d+)-of-(\d+)\.partial\.jsonl")
+    matches = [(match, path) for path in product.parent.iterdir() if (match := name.fullmatch(path.name))]
+    found = [(Part(int(match[1]), int(match[2])), path) for match, path in matches]
+    return dict(sorted(found, key=lambda one: (one[0].of, one[0].number)))
 
 
 def read_manifest(product: Path, artifact: Artifact) -> Manifest | None:

@@ -30,7 +30,8 @@ from tomography.progress import Reporter
 from tomography.quality import Finding, judge
 from tomography.scan import RawRows, Scan
 from tomography.settings import Settings
-from tomography.stack import SliceMaker, facts
+from tomography.slabs import SliceMaker
+from tomography.stack import facts
 
 CENTER_OFFSETS_PX = (-4, -2, 0, 2, 4)
 """Where else the axis could be: a wrong one doubles every edge."""

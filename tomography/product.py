@@ -1,28 +1,28 @@
 """A directory that is made file by file, and is complete when, and only when, its manifest lies beside it.
 
-Belongs here: one writer at a time, resumption, refusal to touch what is not ours, the order of things on disk.
-Does not: what the files mean.
+Belongs here: resumption, refusal to touch what is not ours, the order of things on disk.
+Does not: what the files mean, or what a journal holds (tomography.journal).
 
 On disk: ``NAME/`` (the product, built in place), ``NAME<kind>.partial.jsonl`` (the journal, while it is being made) and
-``NAME<kind>.manifest.json`` (written last). Killed at any moment, the same command continues, with equal bytes.
+``NAME<kind>.manifest.json`` (written last). Killed at any moment, the same command continues, with equal bytes. A part
+of a product has a journal of its own, ``NAME<kind>.2-of-4.partial.jsonl``, which ends with the part's manifest and
+stays until the parts are joined.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tomography import __version__
+from tomography import __version__, journal
 from tomography.errors import OutputError, TomographyError
 from tomography.manifest import (
     Artifact,
@@ -30,25 +30,32 @@ from tomography.manifest import (
     Input,
     Manifest,
     journal_path,
+    journals_of_parts,
     manifest_path,
     read_manifest,
     sha256,
     sha256_of,
 )
+from tomography.parts import Part
 
-_TEMPORARY = re.compile(r"\.\d+\.\d+\.partial")
+_TEMPORARY = re.compile(r"\.(\d+-of-\d+\.)?\d+\.\d+\.partial")
 _LONGEST_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
 class Request:
-    """A product that somebody wants. ``owns`` says of a relative path whether this kind of product could hold it."""
+    """A product that somebody wants, or a part of it.
+
+    ``owns`` says of a relative path whether this kind of product could hold it; ``mine`` whether it is of the ``part``.
+    """
 
     directory: Path
     artifact: Artifact
     input: Input
     settings: dict[str, Any]
     owns: Callable[[str], bool]
+    part: Part | None = None
+    mine: Callable[[str], bool] = lambda _: True
 
     @property
     def key(self) -> str:
@@ -56,13 +63,21 @@ class Request:
         identity = [__version__, self.artifact, self.input.bytes, self.input.fingerprint, self.settings]
         return sha256(json.dumps(identity, sort_keys=True).encode())
 
+    @property
+    def journal(self) -> Path:
+        """Where it keeps account of what is done."""
+        return journal_path(self.directory, self.artifact, self.part)
+
 
 @dataclass
 class Build:
-    """A product in the making. ``kept`` are the files of an earlier attempt that are still what they were."""
+    """A product in the making. ``kept`` are the files of an earlier attempt that are still what they were.
+
+    Without an ``account`` nothing is written down for another attempt.
+    """
 
     request: Request
-    journal: IO[str]
+    account: IO[str] | None
     kept: dict[str, FileEntry]
     _entries: dict[str, FileEntry] = field(default_factory=dict)
     _counter: Iterator[int] = field(default_factory=itertools.count)
@@ -70,7 +85,9 @@ class Build:
     def write(self, path: str, content: bytes) -> FileEntry:
         """Write one file, whole or not at all. Safe from several threads, for different files."""
         target = self.request.directory / path
-        partial = self.request.directory / f".{os.getpid()}.{next(self._counter)}.partial"
+        # Parts may run on machines whose process numbers are the same.
+        part = "" if self.request.part is None else f"{self.request.part}."
+        partial = self.request.directory / f".{part}{os.getpid()}.{next(self._counter)}.partial"
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.replace(target)
@@ -80,13 +97,58 @@ class Build:
         """Take files into the product's account. What is recorded is not made again after an interruption."""
         recorded = list(entries)
         self._entries.update((entry.path, entry) for entry in recorded)
-        self.journal.write(json.dumps([entry.model_dump() for entry in recorded]) + "\n")
-        self.journal.flush()
+        if self.account is not None:
+            journal.record(self.account, recorded)
+
+    def begin(self, leftover: dict[str, Path]) -> None:
+        """Remove what is not kept, and begin the account."""
+        if self.request.part is None:  # a part that was damaged becomes again what the manifest of all says
+            manifest_path(self.request.directory, self.request.artifact).unlink(missing_ok=True)
+        self.sweep(leftover, self.kept)
+        self.request.directory.mkdir(parents=True, exist_ok=True)
+        if self.account is not None:
+            journal.begin(self.account, self.request.key)
+        self.record(self.kept.values())
 
     def commit(self, results: dict[str, Any]) -> Manifest:
         """Declare the product complete. The manifest appears in one step, after everything else."""
+        manifest = self._manifest(results)
+        if self.request.part is not None and self.account is not None:
+            journal.conclude(self.account, manifest)
+            return manifest
+        path = manifest_path(self.request.directory, self.request.artifact)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            file.write(manifest.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        if self.account is not None:
+            self.account.truncate(0)
+        return manifest
+
+    def abandon(self) -> None:
+        """Remove what was begun: the request turned out to be impossible."""
+        self.sweep(own_files(self.request), {})
+        if self.request.directory.is_dir() and not any(self.request.directory.iterdir()):
+            self.request.directory.rmdir()
+        if self.account is not None:
+            self.account.truncate(0)
+
+    def sweep(self, files: dict[str, Path], kept: dict[str, FileEntry]) -> None:
+        """Remove those files that are not kept, and the folders that become empty."""
+        for name, path in files.items():
+            if name not in kept:
+                path.unlink()
+        if self.request.part is not None or not self.request.directory.is_dir():
+            return  # another part may have made a folder just now
+        for folder in sorted((path for path in self.request.directory.rglob("*") if path.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _manifest(self, results: dict[str, Any]) -> Manifest:
         files = [self._entries[path] for path in sorted(self._entries)]
-        manifest = Manifest(
+        return Manifest(
             artifact=self.request.artifact,
             input=self.request.input,
             settings=self.request.settings,
@@ -95,14 +157,6 @@ class Build:
             total_files=len(files),
             total_bytes=sum(entry.bytes for entry in files),
         )
-        path = manifest_path(self.request.directory, self.request.artifact)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            file.write(manifest.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        return manifest
 
 
 def make(request: Request, pool: Executor, work: Callable[[Build], dict[str, Any]]) -> tuple[Manifest, bool]:
@@ -112,43 +166,63 @@ def make(request: Request, pool: Executor, work: Callable[[Build], dict[str, Any
     What was begun is removed when the request turns out to be impossible, and kept for the next attempt after any other
     failure. Raises OutputError where another process is at work, or the directory holds another result or other files.
     """
+
+    def only(builds: Sequence[Build | None]) -> list[dict[str, Any]]:
+        return [work(build) for build in builds if build is not None]
+
+    return make_together([request], pool, only)[0]
+
+
+def make_together(
+    requests: Sequence[Request], pool: Executor, work: Callable[[Sequence[Build | None]], Sequence[dict[str, Any]]]
+) -> list[tuple[Manifest, bool]]:
+    """Several products that come of one work, as ``make`` makes one.
+
+    ``work`` gets None for a product that is intact, and returns the results of the others, in order. Nothing is touched
+    before it is known of all that they can be made.
+    """
+    with ExitStack() as held:
+        claims = [_claim(request, pool, held) for request in requests]
+        builds = [None if isinstance(claim, Manifest) else claim[0] for claim in claims]
+        begun = [build for build in builds if build is not None]
+        for claim in claims:
+            if not isinstance(claim, Manifest):
+                claim[0].begin(claim[1])
+        try:
+            results = iter(work(builds) if begun else ())
+        except TomographyError:
+            for build in begun:
+                build.abandon()
+            raise
+        return [
+            (claim, False) if isinstance(claim, Manifest) else (claim[0].commit(next(results)), True)
+            for claim in claims
+        ]
+
+
+def _claim(request: Request, pool: Executor, held: ExitStack) -> Manifest | tuple[Build, dict[str, Path]]:
+    """The manifest of the product where it is intact, else its build and the files that lie there; touches nothing."""
     _check_name(request)
     if manifest := _finished(request, pool):
-        return manifest, False
-    with _locked_journal(request) as journal:
-        # The other process that held the lock may have made it.
-        if manifest := _finished(request, pool):
-            return manifest, False
-        leftover = _own_files(request)
-        _refuse_unaccounted(request, journal, leftover)
-        kept = {entry.path: entry for entry in _intact(request.directory, _accounted(request, journal), pool)}
-        manifest_path(request.directory, request.artifact).unlink(missing_ok=True)
-        _sweep(request.directory, leftover, kept)
-        try:
-            return _build(request, journal, kept, work), True
-        except TomographyError:
-            _sweep(request.directory, _own_files(request), {})
-            request.directory.rmdir()
-            journal.truncate(0)
-            raise
-
-
-def _build(
-    request: Request, journal: IO[str], kept: dict[str, FileEntry], work: Callable[[Build], dict[str, Any]]
-) -> Manifest:
-    request.directory.mkdir(parents=True, exist_ok=True)
-    build = Build(request, journal, kept)
-    journal.truncate(0)
-    journal.write(json.dumps({"key": request.key}) + "\n")
-    build.record(kept.values())
-    manifest = build.commit(work(build))
-    journal.truncate(0)
-    return manifest
+        return manifest
+    _refuse_other_division(request)
+    account = held.enter_context(journal.locked(request.journal, request.directory))
+    # The other process that held the lock may have made it.
+    if manifest := _finished(request, pool):
+        return manifest
+    leftover = own_files(request)
+    _refuse_unaccounted(request, account, leftover)
+    kept = {entry.path: entry for entry in intact(request.directory, _accounted(request, account), pool)}
+    return Build(request, account, kept), leftover
 
 
 def _finished(request: Request, pool: Executor) -> Manifest | None:
-    """The manifest of the product where it is intact; None where it has to be made, or files were lost or changed."""
+    """The manifest of the product, or of the part, where it is intact; None where it has to be made, or files were lost
+    or changed.
+    """
     manifest = read_manifest(request.directory, request.artifact)
+    if manifest is None and request.part is not None:
+        manifest = journal.told_at(request.journal).manifest
     if manifest is None:
         return None
     where = str(request.directory)
@@ -164,13 +238,13 @@ def _finished(request: Request, pool: Executor) -> Manifest | None:
             if manifest.settings.get(name) != request.settings.get(name)
         )
         raise OutputError(f"{where!r} was made with other settings ({', '.join(names)}): choose another output.")
-    intact = _intact(request.directory, manifest.files, pool)
-    return manifest if len(intact) == manifest.total_files else None
+    files = [entry for entry in manifest.files if request.mine(entry.path)]
+    return manifest if len(intact(request.directory, files, pool)) == len(files) else None
 
 
 def _check_name(request: Request) -> None:
     path = request.directory
-    longest = manifest_path(path, request.artifact).name + ".partial"
+    longest = max(manifest_path(path, request.artifact).name + ".partial", request.journal.name, key=len)
     if len(os.fsencode(longest)) > _LONGEST_NAME_BYTES:
         raise OutputError(
             f"{path.name!r} is too long a name for a product: file systems allow 255 bytes, suffixes included."
@@ -181,52 +255,30 @@ def _check_name(request: Request) -> None:
         raise OutputError(f"{str(path.parent)!r} is not a directory: make it first, or check the output's name.")
 
 
-@contextmanager
-def _locked_journal(request: Request) -> Iterator[IO[str]]:
-    """The journal, held by this process alone. One that is left empty has nothing to tell and is removed."""
-    path = journal_path(request.directory, request.artifact)
-    while True:
-        with path.open("a+", encoding="utf-8") as journal:
-            try:
-                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(
-                    f"{str(request.directory)!r} is being written by another process. "
-                    "Wait for it, or choose another output."
-                ) from error
-            except OSError as error:
-                # Some shared file systems have no locks; there, whoever starts the programs keeps them apart.
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                    raise
-            if os.fstat(journal.fileno()).st_nlink == 0:
-                continue  # the other process finished just now and took this one away
-            try:
-                yield journal
-            finally:
-                journal.flush()
-                if os.fstat(journal.fileno()).st_size == 0:
-                    path.unlink(missing_ok=True)
-            return
+def _refuse_other_division(request: Request) -> None:
+    """A product is made whole or in so many parts, and what was begun one way is not continued another way."""
+    where = str(request.directory)
+    for part in journals_of_parts(request.directory, request.artifact):
+        if request.part is None or part.of != request.part.of:
+            raise OutputError(
+                f"{where!r} is being made in {part.of} parts: run them and merge, or remove it and its journals."
+            )
+    whole = journal_path(request.directory, request.artifact)
+    if request.part is not None and whole.exists() and whole.stat().st_size > 0:
+        raise OutputError(f"{where!r} was begun in one part: finish it so, or remove it and its journal.")
 
 
-def _accounted(request: Request, journal: IO[str]) -> list[FileEntry]:
+def _accounted(request: Request, account: IO[str]) -> Sequence[FileEntry]:
     """The files that an earlier attempt at this very product says it has made."""
     manifest = read_manifest(request.directory, request.artifact)
     if manifest is not None:
-        return manifest.files if manifest.program.version == __version__ else []
-    journal.seek(0)
-    lines = []
-    for line in journal:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break  # the line that was being written when the program was killed
-    if not lines or lines[0] != {"key": request.key}:
-        return []
-    return [FileEntry.model_validate(entry) for line in lines[1:] for entry in line]
+        files = manifest.files if manifest.program.version == __version__ else []
+        return [entry for entry in files if request.mine(entry.path)]
+    found = journal.told(account)
+    return found.files if found.key == request.key else []
 
 
-def _intact(directory: Path, entries: Iterable[FileEntry], pool: Executor) -> list[FileEntry]:
+def intact(directory: Path, entries: Iterable[FileEntry], pool: Executor) -> list[FileEntry]:
     """Those files that are there and hold what they held, read again."""
 
     def check(entry: FileEntry) -> FileEntry | None:
@@ -240,8 +292,10 @@ def _intact(directory: Path, entries: Iterable[FileEntry], pool: Executor) -> li
     return [entry for entry in pool.map(check, entries) if entry is not None]
 
 
-def _own_files(request: Request) -> dict[str, Path]:
-    """Every file in the product's directory. Raises OutputError where one is not of this product, touching nothing."""
+def own_files(request: Request) -> dict[str, Path]:
+    """The files in the product's directory, or those of the part. Raises OutputError where one is not of this product,
+    touching nothing.
+    """
     if not request.directory.exists():
         return {}
     files = {
@@ -255,24 +309,20 @@ def _own_files(request: Request) -> dict[str, Path]:
                 f"{str(request.directory)!r} holds files that are not of this product ({name!r}). "
                 "Nothing was touched: choose another output."
             )
-    return files
+    return {name: path for name, path in files.items() if _is_mine(request, name)}
 
 
-def _refuse_unaccounted(request: Request, journal: IO[str], files: dict[str, Path]) -> None:
+def _is_mine(request: Request, name: str) -> bool:
+    if temporary := _TEMPORARY.fullmatch(name):
+        return request.part is None or temporary[1] == f"{request.part}."
+    return request.mine(name)
+
+
+def _refuse_unaccounted(request: Request, account: IO[str], files: dict[str, Path]) -> None:
     """Files with our names but neither manifest nor journal are another program's, and may be all there is of them."""
-    told = os.fstat(journal.fileno()).st_size > 0 or read_manifest(request.directory, request.artifact) is not None
+    told = os.fstat(account.fileno()).st_size > 0 or read_manifest(request.directory, request.artifact) is not None
     if files and not told:
         raise OutputError(
             f"{str(request.directory)!r} holds {len(files)} files with neither a manifest nor a journal beside them: "
             "another program may have made them. Nothing was touched: move them away, or choose another output."
         )
-
-
-def _sweep(directory: Path, files: dict[str, Path], kept: dict[str, FileEntry]) -> None:
-    """Remove what an earlier attempt left and this one does not keep, and the folders that become empty."""
-    for name, path in files.items():
-        if name not in kept:
-            path.unlink()
-    for folder in sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()

@@ -1,95 +1,188 @@
-"""A scan as a stack of TIFF files: one float32 slice a file, one file a detector row.
+"""What becomes of a scan: a stack of TIFF files, a pyramid, or both from one pass.
 
-Belongs here: the order of work over a scan (slabs, pairs, threads), the TIFF files, what the manifest says of them.
-Does not: how a slice is computed (tomography.fourier and what it needs).
+Belongs here: the two products of a reconstruction, what their manifests say of it.
+Does not: the order of work over a scan (tomography.slabs), how a slice is computed, how a pyramid is written.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from tomography import picture
-from tomography.center import Center, center_of
-from tomography.fourier import Geometry, Reconstructor, geometry, missing_wedge_deg
+from tomography.center import Center
+from tomography.errors import OutputError
+from tomography.fourier import missing_wedge_deg
 from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
-from tomography.normalise import absorption, lit
-from tomography.prepared import Prepared
-from tomography.product import Build, Request, make
+from tomography.normalise import lit
+from tomography.parts import LAYER_ROWS, Format, Part, layers_of
+from tomography.product import Build, Request, make_together
 from tomography.progress import Reporter
-from tomography.rings import correct_rings
-from tomography.scan import RawRows, Scan
+from tomography.pyramid import Layers, Pyramid, pyramid_request
+from tomography.scan import Scan
 from tomography.settings import Settings
-from tomography.tiffs import encode_tiff, tiff_name
+from tomography.slabs import SliceMaker, make_slabs, slab_of
+from tomography.tiffs import encode_tiff, read_tiff, tiff_name
 
 Floats = npt.NDArray[np.float32]
-Slab = tuple[int, int]
 
-SLAB_ROWS = 128  # everywhere, whatever the machine: what is resumed and which rows share a transform must not vary
 MEMORY_SHARE = 4  # one read may fill this part of the free memory, and two are held
 
 
-def reconstruct(
-    scan: Scan, source: Input, directory: Path, settings: Settings, machine: Machine, reporter: Reporter
-) -> tuple[Manifest, bool]:
-    """Reconstruct every row of a scan into ``directory``; returns the manifest and whether anything had to be made.
+@dataclass(frozen=True)
+class Outputs:
+    """What is wanted of a scan: a folder of TIFF files, a pyramid, or both; or one part of them."""
 
-    Raises OutputError, CenterError, ScanError.
+    tiff: Path | None = None
+    pyramid: Path | None = None
+    version: Format = Format.V04
+    part: Part | None = None
+
+
+def reconstruct(
+    scan: Scan, source: Input, outputs: Outputs, settings: Settings, machine: Machine, reporter: Reporter
+) -> list[tuple[Path, Manifest, bool]]:
+    """Reconstruct the rows of a scan; returns each product with its manifest, and whether anything had to be made.
+
+    Raises OutputError, CenterError, ScanError, SettingsError.
     """
-    stem = directory.name
-    own = re.compile(re.escape(stem) + r"_\d{5,}\.tiff")
-    request = Request(
-        directory, "tiff", source, settings.model_dump(mode="json"), lambda name: bool(own.fullmatch(name))
-    )
+    said = settings.model_dump(mode="json")
+    requests = []
+    if outputs.tiff is not None:
+        requests.append(tiff_request(outputs.tiff, source, said, scan.rows, outputs.part))
+    if outputs.pyramid is not None:
+        of_pyramid = {"pixel_size_um": scan.pixel_size_um, "reconstruction": said}
+        requests.append(pyramid_request(outputs.pyramid, outputs.version, source, of_pyramid, scan.rows, outputs.part))
+    if not requests or outputs.tiff == outputs.pyramid:
+        raise OutputError("say where the slices go: a folder for TIFF files, --pyramid OUT.zarr, or both.")
 
     with ThreadPoolExecutor(machine.threads) as pool:
 
-        def work(build: Build) -> dict[str, Any]:
-            slices = SliceMaker.of(scan, settings)
-            _write_slices(scan, slices, build, pool, machine, reporter)
-            return _results(scan, slices, directory)
+        def work(builds: Sequence[Build | None]) -> list[dict[str, Any]]:
+            by_kind = {request.artifact: build for request, build in zip(requests, builds, strict=True)}
+            run = _Run(scan, SliceMaker.of(scan, settings), outputs, pool, machine, reporter)
+            return run.make(by_kind.get("tiff"), by_kind.get("zarr"))
 
-        return make(request, pool, work)
+        made = make_together(requests, pool, work)
+    return [(request.directory, *one) for request, one in zip(requests, made, strict=True)]
+
+
+def tiff_request(directory: Path, source: Input, said: dict[str, Any], rows: int, part: Part | None) -> Request:
+    """A stack of TIFF files that somebody wants, or a part of it."""
+    own = re.compile(re.escape(directory.name) + r"_(\d{5,})\.tiff")
+    layers = layers_of(rows, part)
+
+    def mine(name: str) -> bool:
+        match = own.fullmatch(name)
+        return part is None or (match is not None and int(match[1]) // LAYER_ROWS in layers)
+
+    return Request(directory, "tiff", source, said, lambda name: bool(own.fullmatch(name)), part, mine)
 
 
 @dataclass(frozen=True)
-class SliceMaker:
-    """From counts to slices, for one scan and its settings. Called from any number of threads."""
+class _Run:
+    """One pass over a scan. A product whose build is None is intact, or not wanted."""
 
-    prepared: Prepared
-    center: Center
-    geometry: Geometry
-    local: threading.local
+    scan: Scan
+    slices: SliceMaker
+    outputs: Outputs
+    pool: ThreadPoolExecutor
+    machine: Machine
+    reporter: Reporter
 
-    @classmethod
-    def of(cls, scan: Scan, settings: Settings) -> SliceMaker:
-        """Find the centre and prepare what all slices share."""
-        return cls.about(scan, settings, center_of(scan, settings))
+    def make(self, tiff: Build | None, zarr: Build | None) -> list[dict[str, Any]]:
+        """Make what is missing; the results of each build."""
+        said = facts(self.scan, self.slices.center, flags_of(self.scan, self.slices))
+        pixel = self.scan.pixel_size_um
+        shape = (self.scan.rows, *(self.slices.geometry.columns,) * 2)
+        pyramid = None if zarr is None else Pyramid(zarr, self.outputs.version, shape, np.dtype(np.float32), self.pool)
+        layers = self._layers(tiff, pyramid)
+        if pyramid is not None:
+            pyramid.write(layers)
+        for _ in layers:
+            pass  # those that only the stack lacks
+        results = []
+        if tiff is not None:
+            results.append(tiff_results(tiff, said, shape))
+        if pyramid is not None:
+            results.append(pyramid.results(said, pixel))
+        return results
 
-    @classmethod
-    def about(cls, scan: Scan, settings: Settings, center: Center) -> SliceMaker:
-        """Prepare what all slices about a centre share."""
-        prepared = Prepared.of(scan, settings)
-        shared = geometry(prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um)
-        return cls(prepared, center, shared, threading.local())
+    def _layers(self, tiff: Build | None, pyramid: Pyramid | None) -> Layers:
+        """The layers that a product lacks, in order. Where the files of the stack are intact, they are read."""
+        rows, own = self.scan.rows, layers_of(self.scan.rows, self.outputs.part)
+        slabs = {layer: slab_of(layer, rows) for layer in own}
+        unread = {} if tiff is None else {layer: slab for layer, slab in slabs.items() if _lacks(tiff, slab)}
+        needed = [] if pyramid is None else pyramid.missing
+        if self.outputs.tiff is None:
+            unread = {layer: slabs[layer] for layer in needed}
+        room = np.empty((0, 0, 0), np.float32) if pyramid is None else pyramid.room
+        entries: list[FileEntry] = []
+        done = sum(stop - start for layer, (start, stop) in slabs.items() if layer not in unread)
+        total = sum(stop - start for start, stop in slabs.values())
+        self.reporter.progress("reconstruct", done, total, "slices")
 
-    def __call__(self, raw: RawRows) -> Floats:
-        """The slices [1 or 2, n, n] of one or two prepared detector rows."""
-        if not hasattr(self.local, "reconstructor"):
-            self.local.reconstructor = Reconstructor(self.geometry)
-        settings = self.prepared.settings
-        slices: Floats = self.local.reconstructor(correct_rings(absorption(raw, settings), settings))
-        return slices
+        def take(row: int, image: Floats) -> None:
+            if pyramid is not None:
+                room[row % LAYER_ROWS] = image
+            if tiff is not None:
+                name = tiff_name(tiff.request.directory.name, row)
+                entries.append(tiff.write(name, encode_tiff(image, self.scan.pixel_size_um)))
+
+        def told(slices: int) -> None:
+            nonlocal done
+            done += slices
+            self.reporter.progress("reconstruct", done, total, "slices")
+
+        most_bytes = self.machine.memory_bytes // MEMORY_SHARE
+        made = make_slabs(self.slices, list(unread.values()), most_bytes, self.pool, take, told)
+        for layer in sorted(unread.keys() | set(needed)):
+            start, stop = slabs[layer]
+            if layer in unread:
+                next(made)
+                if tiff is not None:
+                    tiff.record(sorted(entries, key=lambda entry: entry.path))
+                    entries.clear()
+            else:
+                self._read_stack(room, start, stop)
+            yield layer, room[: stop - start]
+
+    def _read_stack(self, room: Floats, start: int, stop: int) -> None:
+        directory = self.outputs.tiff
+        assert directory is not None  # noqa: S101 its files are intact
+
+        def read(row: int) -> None:
+            room[row - start] = read_tiff(directory / tiff_name(directory.name, row))
+
+        for _ in self.pool.map(read, range(start, stop)):
+            pass
+
+
+def _lacks(tiff: Build, slab: tuple[int, int]) -> bool:
+    return any(tiff_name(tiff.request.directory.name, row) not in tiff.kept for row in range(*slab))
+
+
+def tiff_results(build: Build, said: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What the manifest of a stack says; of a part, without the picture, which is another's."""
+    results = {**said, "axes": ["z", "y", "x"], "shape": list(shape), "dtype": "float32"}
+    if build.request.part is not None:
+        return results
+    directory = build.request.directory
+    middle = read_tiff(directory / tiff_name(directory.name, shape[0] // 2))
+    limits = picture.contrast_limits(middle)
+    return {
+        **results,
+        "contrast_limits": list(limits),
+        "thumbnail_png": picture.thumbnail(picture.grey(middle, limits)),
+    }
 
 
 def flags_of(scan: Scan, slices: SliceMaker) -> list[str]:
@@ -102,87 +195,6 @@ def flags_of(scan: Scan, slices: SliceMaker) -> list[str]:
     if dead := int(np.count_nonzero(~lit(*fields))):
         flags.append(f"{dead} detector pixels see no light in the flat fields")
     return flags
-
-
-def _write_slices(
-    scan: Scan, slices: SliceMaker, build: Build, pool: ThreadPoolExecutor, machine: Machine, reporter: Reporter
-) -> None:
-    stem = build.request.directory.name
-    slabs = [
-        (start, min(start + SLAB_ROWS, scan.rows))
-        for start in range(0, scan.rows, SLAB_ROWS)
-        if any(tiff_name(stem, row) not in build.kept for row in range(start, min(start + SLAB_ROWS, scan.rows)))
-    ]
-
-    def pair(raw: RawRows, start: int, row: int) -> list[FileEntry]:
-        some = slice(row - start, row - start + 2)
-        images = slices(raw.part(some))
-        return [
-            build.write(tiff_name(stem, row + i), encode_tiff(image, scan.pixel_size_um))
-            for i, image in enumerate(images)
-        ]
-
-    done = scan.rows - sum(stop - start for start, stop in slabs)
-    reporter.progress("reconstruct", done, scan.rows, "slices")
-    groups = reads(slices.prepared, slabs, machine.memory_bytes // MEMORY_SHARE)
-    for start, stop, raw in _read_ahead(slices.prepared, groups, pool):
-        jobs = [pool.submit(pair, raw, start, row) for row in range(start, stop, 2)]
-        for job in as_completed(jobs):
-            done += len(job.result())
-            reporter.progress("reconstruct", done, scan.rows, "slices")
-        build.record(entry for job in jobs for entry in job.result())
-
-
-def reads(prepared: Prepared, slabs: Sequence[Slab], most_bytes: int) -> list[list[Slab]]:
-    """Which rows are read together, each read at most ``most_bytes`` where that is possible at all.
-
-    A slab is one read, or several where it is too large. As many slabs are read together as fit where frames are
-    compressed whole: there, every read decompresses the scan from its first byte to its last. Slices are made of pairs
-    of rows, and a slab begins with an even one: how many are read at once changes no slice.
-    """
-    scan = prepared.scan
-    height = max(2, prepared.rows_within(most_bytes) // 2 * 2)
-    share = scan.is_decompressed_for(SLAB_ROWS)
-    together: list[list[Slab]] = []
-    for first, last in slabs:
-        for start in range(first, last, height):
-            stop = min(start + height, last)
-            if share and together and stop - together[-1][0][0] <= height:
-                together[-1].append((start, stop))
-            else:
-                together.append([(start, stop)])
-    return together
-
-
-def _read_ahead(
-    prepared: Prepared, groups: Sequence[list[Slab]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[int, int, RawRows]]:
-    """The rows of each slab, the next group being read while this one is worked on: two in memory."""
-
-    def read(group: list[Slab]) -> RawRows:
-        return prepared.read(group[0][0], group[-1][1], pool)
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(read, group) for group in groups[:1]]
-        for i, group in enumerate(groups):
-            raw = coming.pop().result()
-            coming = [reader.submit(read, after) for after in groups[i + 1 : i + 2]]
-            first = group[0][0]
-            for start, stop in group:
-                yield start, stop, raw.part(slice(start - first, stop - first))
-
-
-def _results(scan: Scan, slices: SliceMaker, directory: Path) -> dict[str, Any]:
-    middle = tifffile.imread(directory / tiff_name(directory.name, scan.rows // 2))
-    limits = picture.contrast_limits(middle)
-    return {
-        **facts(scan, slices.center, flags_of(scan, slices)),
-        "axes": ["z", "y", "x"],
-        "shape": [scan.rows, slices.geometry.columns, slices.geometry.columns],
-        "dtype": "float32",
-        "contrast_limits": list(limits),
-        "thumbnail_png": picture.thumbnail(picture.grey(middle, limits)),
-    }
 
 
 def facts(scan: Scan, center: Center, flags: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from tomography.product import Build, Request, make
 from tomography.progress import Reporter
 from tomography.scan import Scan
 from tomography.settings import Settings, option, written
-from tomography.stack import SliceMaker
+from tomography.slabs import SliceMaker
 
 Floats = npt.NDArray[np.float32]
 

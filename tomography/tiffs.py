@@ -52,6 +52,11 @@ def encode_tiff(image: Floats, pixel_size_um: float | None) -> bytes:
     return stream.getvalue()
 
 
+def read_tiff(path: Path) -> Floats:
+    """The slice in a TIFF file. Raises StackError where it cannot be read as one."""
+    return _decode(path, path.read_bytes())
+
+
 @dataclass(frozen=True)
 class Stack:
     """A stack of slices on disk. ``digests`` are those of its manifest; empty for a stack that has none."""
@@ -61,6 +66,9 @@ class Stack:
     digests: Mapping[str, str]
     shape: tuple[int, int, int]
     input: Input
+    """These files, as input."""
+    source: Input
+    """What they were made from, where the manifest says it and they are checked against it; else these files."""
     pixel_size_um: float | None
     settings: dict[str, Any] | None
     """The settings of its reconstruction; None where nobody wrote them down."""
@@ -125,6 +133,7 @@ def _with_manifest(directory: Path, manifest: Manifest, raw: Path | None) -> Sta
         {entry.path: entry.sha256 for entry in manifest.files},
         (z, y, x),
         files_input(directory.name, ((entry.path, entry.bytes, entry.sha256) for entry in manifest.files)),
+        manifest.input,
         manifest.results["pixel_size_um"],
         manifest.settings,
         {name: value for name, value in manifest.results.items() if name in told},
@@ -150,13 +159,15 @@ def _without_manifest(directory: Path, raw: Path | None) -> Stack:
             pixel_size_um = scan.pixel_size_um
             if scan.rows != len(paths):
                 raise StackError(f"{str(directory)!r} has {len(paths)} slices, {str(raw)!r} has {scan.rows} rows.")
+    files = files_input(directory.name, ((path.name, path.stat().st_size, sampled_sha256(path)) for path in paths))
     flags = ["the TIFF files have no manifest: nobody says how they were made"]
     return Stack(
         directory,
         tuple(path.name for path in paths),
         {},
         (len(paths), height, width),
-        files_input(directory.name, ((path.name, path.stat().st_size, sampled_sha256(path)) for path in paths)),
+        files,
+        files,
         pixel_size_um,
         None,
         {"center_px": None, "unit": None, "pixel_size_um": pixel_size_um, "flags": flags},

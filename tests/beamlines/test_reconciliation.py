@@ -137,7 +137,12 @@ def test_leftovers_of_our_own_are_counted_and_are_neither_scans_nor_results(name
 
 
 @pytest.mark.parametrize(
-    ("product", "journal"), [("recb", "recb.tiff.partial.jsonl"), ("recb.zarr", "recb.zarr.partial.jsonl")]
+    ("product", "journal"),
+    [
+        ("recb", "recb.tiff.partial.jsonl"),
+        ("recb.zarr", "recb.zarr.partial.jsonl"),
+        ("recb", "recb.tiff.2-of-4.partial.jsonl"),
+    ],
 )
 def test_a_product_that_was_never_finished_is_a_leftover(product: str, journal: str) -> None:
     assert results(**{product: FOLDER, journal: FILE}) == Compared(leftovers=2)

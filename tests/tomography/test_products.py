@@ -28,7 +28,8 @@ from tomography.prepared import Prepared
 from tomography.progress import JsonReporter
 from tomography.scan import open_scan
 from tomography.settings import Settings
-from tomography.stack import MEMORY_SHARE, reads, reconstruct
+from tomography.slabs import reads
+from tomography.stack import MEMORY_SHARE, Outputs, reconstruct
 
 Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
@@ -257,7 +258,7 @@ def test_little_memory_means_smaller_reads_and_the_same_slices(tall_scan: Path, 
         machine = Machine(2, MEMORY_SHARE * 31 * scan.row_bytes)
         reporter = JsonReporter(io.StringIO(), lambda: 0.0)
         source = raw_input(tall_scan, None)
-        reconstruct(scan, source, tmp_path / "small" / "rec", Settings(), machine, reporter)
+        reconstruct(scan, source, Outputs(tmp_path / "small" / "rec"), Settings(), machine, reporter)
     result(cli("reconstruct", tall_scan, tmp_path / "rec", "--json"))
     assert listed(tmp_path / "small" / "rec") == listed(tmp_path / "rec")
 

@@ -18,7 +18,7 @@ from tomography.phase import HC_EV_CM, Paganin
 from tomography.prepared import Prepared
 from tomography.scan import RawRows, open_scan
 from tomography.settings import Filter, Flats, Padding, Phase, Settings, read_settings, written
-from tomography.stack import SliceMaker
+from tomography.slabs import SliceMaker
 
 Cli = Callable[..., Result]
 Write = Callable[[Phantom], Path]
