@@ -105,12 +105,14 @@ def reconstruct(
         settings = settings_of(given, settings_file)
         from tomography.manifest import raw_input
         from tomography.scan import open_scan
+        from tomography.spool import decompressed_once
         from tomography.stack import Outputs
         from tomography.stack import reconstruct as run
 
         tiff, zarr = (None if path is None else _product(path) for path in (tiff_dir, pyramid_out))
         outputs = Outputs(tiff, zarr, version, _part(part))
-        with open_scan(raw) as scan:
+        beside = (tiff or zarr or Path()).parent
+        with open_scan(raw) as file, decompressed_once(file, beside, command.reporter) as scan:
             source = raw_input(raw, _sha256(input_sha256))
             for made in run(scan, source, outputs, settings, command.machine, command.reporter):
                 command.finish(*made)
@@ -207,13 +209,14 @@ def sweep(
     with _command(as_json, threads) as command:
         from tomography.manifest import raw_input
         from tomography.scan import open_scan
+        from tomography.spool import decompressed_once
         from tomography.sweep import sweep as run
         from tomography.sweep import tries
 
         name = named(over)
         chosen = tries(settings_of(given, settings_file), name, values)
-        with open_scan(raw) as scan:
-            product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256))
+        product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256))
+        with open_scan(raw) as file, decompressed_once(file, product.parent, command.reporter) as scan:
             threads_ = command.machine.threads
             made = run(scan, source, product, name, chosen, rows or [], threads_, command.reporter)
         command.finish(product, *made)

@@ -21,7 +21,7 @@ from tomography.fields import Fields, Whites
 from tomography.hdf5 import absent, first_line, open_hdf5
 from tomography.layouts.contents import Contents, Turn
 from tomography.layouts.recognise import contents_of
-from tomography.storage import Frames
+from tomography.storage import Frames, SpoolError
 
 FEWEST_ANGLES = 3
 FEWEST_COLUMNS = 8
@@ -152,6 +152,8 @@ class Scan:
     def _counts(self, angles: slice, rows: slice) -> Counts:
         try:
             counts = self.projections.read(angles, rows)
+        except SpoolError:
+            raise
         except OSError as error:
             first, last, _ = rows.indices(self.rows)
             raise ScanError(

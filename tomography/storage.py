@@ -20,6 +20,10 @@ from tomography.hdf5 import inside, is_readable, opened
 Counts = npt.NDArray[Any]
 
 
+class SpoolError(OSError):
+    """A temporary file that could not be written or read: this machine's fault, not the scan's."""
+
+
 class Frames(Protocol):
     """Frames of one size. ``name`` is what they are called in messages."""
 
