@@ -13,19 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tomography.errors import CenterError
-from tomography.fourier import check_full_turn, slice_width
+from tomography.double_wedge import axis_of, joined
+from tomography.entropy import sharpest
+from tomography.errors import CenterError, SettingsError
+from tomography.fourier import Reconstructor, check_full_turn, geometry, slice_width
 from tomography.normalise import absorption
 from tomography.opposite import Match, match, match_overlap, opposite_pair, opposite_pairs
 from tomography.prepared import Prepared
+from tomography.rings import correct_rings
 from tomography.scan import Scan
-from tomography.settings import Settings
+from tomography.settings import CenterMethod, Filter, Settings
 
 Doubles = npt.NDArray[np.float64]
 
 BANDS = 15
 STITCHED_BANDS = 5
 ROWS_A_BAND = 8
+WEDGE_ROWS = 3
+ENTROPY_COLUMNS = 640
 GOOD_MATCH = 0.8
 AGREEMENT_PX = 1.0
 FARTHEST_PAIR_DEG = 2.0
@@ -69,12 +74,21 @@ def center_of(scan: Scan, settings: Settings) -> Center:
 
 
 def _found(prepared: Prepared) -> Center:
-    if prepared.settings.stitch_360:
+    settings = prepared.settings
+    if settings.stitch_360:
+        if settings.center_method is not CenterMethod.PHASE_CORRELATION:
+            raise SettingsError(
+                f"--center-method {settings.center_method} finds no axis near an edge, as --stitch-360 has it: "
+                "leave it out, and the overlap of opposite projections tells, or give --center."
+            )
         check_full_turn(prepared.theta_deg)
         found = _overlapping(prepared)
-        slice_width(prepared.scan.columns, found.center_px, prepared.settings)
+        slice_width(prepared.scan.columns, found.center_px, settings)
         return found
-    return _opposite(prepared)
+    if settings.center_method is CenterMethod.VO:
+        return _by_double_wedge(prepared)
+    found = _opposite(prepared)
+    return _by_entropy(prepared, found) if settings.center_method is CenterMethod.NELDER_MEAD else found
 
 
 def _opposite(prepared: Prepared) -> Center:
@@ -98,6 +112,38 @@ def _overlapping(prepared: Prepared) -> Center:
     return _agreed(list(map(match_overlap, direct, opposite)), "overlap of opposite projections", [])
 
 
+def _by_double_wedge(prepared: Prepared) -> Center:
+    half = prepared.half_turn()
+    sinograms = prepared.sinograms(_spread(prepared.scan.rows, WEDGE_ROWS))[:, half]
+    centers = [axis_of(sinogram) for sinogram in sinograms]
+    low, middle, high = np.percentile(centers, [25, 50, 75])
+    spread = float(high - low) / 2
+    flags = _disagreement(spread)
+    if np.ptp(prepared.theta_deg) < 180 - FARTHEST_PAIR_DEG:
+        flags.append("the angles are less than half a turn, which Vo's method needs")
+    return Center(round(float(middle), 3), "Vo's method", round(spread, 3), flags=tuple(flags))
+
+
+def _by_entropy(prepared: Prepared, first: Center) -> Center:
+    """From a first estimate on. Two rows are one transform.
+
+    Of full slices noise would decide: columns are joined, and the window is Butterworth's, whatever the result's is.
+    """
+    settings = prepared.settings.model_copy(update={"filter": Filter.BUTTERWORTH})
+    size = -(-prepared.scan.columns // ENTROPY_COLUMNS)
+    sinograms = correct_rings(prepared.sinograms(_spread(prepared.scan.rows, 2)), settings)
+    lines = np.stack([joined(sinogram, 1, size) for sinogram in sinograms])
+    center_px = (first.center_px - (size - 1) / 2) / size
+    make = Reconstructor(geometry(prepared.theta_deg, lines.shape[2], center_px, settings, None))
+    moved = size * sharpest(lambda moved_px: make(lines, moved_px))
+    return Center(round(first.center_px + moved, 3), "least entropy of slices", flags=first.flags)
+
+
+def _spread(rows: int, count: int) -> list[int]:
+    """So many rows, away from the ends."""
+    return sorted({rows * (2 * i + 1) // (2 * count) for i in range(count)})
+
+
 def _agreed(matches: Sequence[Match], found_by: str, flags: list[str]) -> Center:
     """What most bands say, flagged where they do not agree."""
     good = [match for match in matches if match.correlation >= GOOD_MATCH]
@@ -106,8 +152,7 @@ def _agreed(matches: Sequence[Match], found_by: str, flags: list[str]) -> Center
     centers = np.array([match.center_px for match in good or matches])
     low, middle, high = np.percentile(centers, [25, 50, 75])
     spread = float(high - low) / 2
-    if spread > AGREEMENT_PX:
-        flags.append(f"rows disagree about the centre of rotation (by {spread:.1f} px)")
+    flags += _disagreement(spread)
     seen = [match.likeness for match in matches if match.likeness is not None]
     return Center(
         center_px=round(float(middle), 3),
@@ -116,6 +161,12 @@ def _agreed(matches: Sequence[Match], found_by: str, flags: list[str]) -> Center
         likeness=round(float(np.median(seen)), 4) if seen else None,
         flags=tuple(flags),
     )
+
+
+def _disagreement(spread_px: float) -> list[str]:
+    if spread_px <= AGREEMENT_PX:
+        return []
+    return [f"rows disagree about the centre of rotation (by {spread_px:.1f} px)"]
 
 
 def _bands(rows: int, most: int) -> list[tuple[int, int]]:

@@ -151,8 +151,11 @@ class Reconstructor:
             )
             self._plan.setpts(geometry.down, geometry.across)
 
-    def __call__(self, sinograms: Floats) -> Floats:
-        """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the detector's circle, if set so."""
+    def __call__(self, sinograms: Floats, moved_px: float = 0.0) -> Floats:
+        """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the circle, if set so.
+
+        ``moved_px``: with the axis so many columns further than the geometry has it.
+        """
         g = self._geometry
         if g.shares is not None:
             sinograms = sinograms * g.shares
@@ -168,6 +171,8 @@ class Reconstructor:
             padded[:, last + 1 :] = padded[:, last, None]
         spectrum = scipy.fft.fft(padded, axis=1, overwrite_x=True)
         spectrum *= g.weights
+        if moved_px:
+            spectrum *= np.exp(2j * np.pi * moved_px * scipy.fft.fftfreq(g.padded)).astype(np.complex64)
         pair = self._plan.execute(spectrum.ravel())
         slices = np.stack([pair.real, pair.imag][: len(sinograms)])
         if g.outside is not None:

@@ -6,7 +6,8 @@ Does not: those steps (tomography.frames), or the order of work over a scan (tom
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +16,11 @@ import numpy.typing as npt
 from tomography.errors import SettingsError
 from tomography.fields import Whites
 from tomography.frames import FrameSteps
+from tomography.normalise import absorption
 from tomography.scan import FEWEST_ANGLES, RawRows, Scan
 from tomography.settings import Flats, Settings
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,22 @@ class Prepared:
     def read_projection(self, number: int, start: int, stop: int) -> RawRows:
         """Some rows of one of the projections that count, by its number among them. Raises ScanError."""
         return self.scan.read_projection_rows(int(self.kept[number]), start, stop)
+
+    def half_turn(self) -> npt.NDArray[np.intp]:
+        """The projections of the first half turn, with ascending angles, without the one that is opposite to the first:
+        their numbers among those that count.
+        """
+        order = np.argsort(self.theta_deg, kind="stable")
+        theta = self.theta_deg[order]
+        half: npt.NDArray[np.intp] = order[theta < theta[0] + 180 - np.median(np.diff(theta)) / 2]
+        return half
+
+    def sinograms(self, rows: Sequence[int]) -> Floats:
+        """The absorption of some rows, [row, angle, column]. Raises ScanError."""
+        if self.takes_single_rows:
+            return absorption(self.scan.read_single_rows(rows).but(self.kept), self.settings)
+        with ThreadPoolExecutor(1) as pool:
+            return np.concatenate([absorption(self.read(row, row + 1, pool), self.settings) for row in rows])
 
     def rows_within(self, most_bytes: int) -> int:
         """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""

@@ -23,6 +23,14 @@ class Filter(StrEnum):
     HANN = "hann"
 
 
+class CenterMethod(StrEnum):
+    """How the axis is found where it is not given."""
+
+    PHASE_CORRELATION = "phase-correlation"
+    VO = "vo"
+    NELDER_MEAD = "nelder-mead"
+
+
 class Rings(StrEnum):
     """How the columns that a detector gets wrong at every angle, seen as rings, are corrected."""
 
@@ -67,6 +75,10 @@ class Settings(BaseModel):
 
     center_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Column of the rotation axis, in pixels; 0 is the middle of the first column. None: find it."""
+
+    center_method: CenterMethod = CenterMethod.PHASE_CORRELATION
+    """How the centre is found: ``phase-correlation`` of opposite projections, ``vo`` (the double wedge of sinograms),
+    or ``nelder-mead``: from the first one's on to where the entropy of slices is least."""
 
     stitch_360: bool = False
     """Of a full turn with the axis near an edge of the detector: join opposite projections to slices of up to twice the
