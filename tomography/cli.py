@@ -42,7 +42,7 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines on standard output.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads; by default all that this process may use.")]
 MemoryGb = Annotated[
-    float | None, typer.Option("--memory", min=0.5, help="Memory in GB (10^9 bytes); by default all that is free.")
+    float | None, typer.Option("--memory", min=0.1, help="Memory in GB (10^9 bytes); by default all that is free.")
 ]
 Sha256 = Annotated[
     str | None, typer.Option("--input-sha256", help="SHA-256 of the raw file, if known; recorded in the manifest.")
@@ -128,15 +128,16 @@ def pyramid(
     version: Version = Format.V04,
     part: PartWords = None,
     threads: Threads = None,
+    memory_gb: MemoryGb = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the multi-resolution pyramid of a stack of TIFF files. Interrupted, the same command continues."""
-    with _command(as_json, threads) as command:
+    with _command(as_json, threads, memory_gb) as command:
         from tomography.pyramid import build_pyramid
         from tomography.tiffs import open_stack
 
         product, stack = _product(out), open_stack(_product(tiff_dir), raw)
-        made = build_pyramid(stack, product, command.machine.threads, command.reporter, version, _part(part))
+        made = build_pyramid(stack, product, command.machine, command.reporter, version, _part(part))
         command.finish(product, *made)
 
 
@@ -359,8 +360,8 @@ def _command(as_json: bool, threads: int | None, memory_gb: float | None = None)
     clock = time.monotonic
     reporter = JsonReporter(sys.stdout, clock) if as_json else BarReporter(sys.stderr)
     try:
-        memory = available_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
-        machine = Machine(threads or available_threads(os.environ), memory)
+        memory = available_memory_bytes(os.environ) if memory_gb is None else int(memory_gb * 1e9)
+        machine = Machine(threads or available_threads(os.environ), memory, memory_gb is not None)
         yield _Command(reporter, machine, as_json, clock, clock())
     except TomographyError as error:
         reporter.close()

@@ -21,6 +21,10 @@ class OutputError(TomographyError):
     """The place for the product is taken: by other settings, another program's files, or another process."""
 
 
+class LimitError(TomographyError):
+    """More memory is needed than may be taken. What was done before is kept: with more, the same command continues."""
+
+
 class CenterError(TomographyError):
     """The centre of rotation cannot be had with the certainty that was asked for."""
 

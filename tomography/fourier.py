@@ -79,23 +79,28 @@ def geometry(
         shares = _shares(columns, np.array([center_px]))
     theta = np.deg2rad(theta_deg)
     frequency = scipy.fft.fftfreq(padded)
-    across = 2 * np.pi * np.cos(theta)[:, None] * frequency
-    down = 2 * np.pi * np.sin(theta)[:, None] * frequency
     # finufft counts pixels from -n/2; with an even n the middle of the slice lies half a pixel after its zero.
     half_pixel = 0.0 if width % 2 else 0.5
     pixel_cm = 1.0 if pixel_size_um is None else pixel_size_um * 1e-4
     shift = np.exp(2j * np.pi * frequency * (center_px + left))
-    weights = (_filter(padded, settings) * shift / (padded * pixel_cm)) * angle_weights(theta, turn)[:, None]
-    weights = weights * np.exp(1j * half_pixel * (across + down))
+    filtered = _filter(padded, settings) * shift / (padded * pixel_cm)
+    angle_weight = angle_weights(theta, turn)
+    weights = np.empty((theta.size, padded), np.complex64)
+    down, across = np.empty((2, theta.size, padded), np.float32)
+    cosines, sines = 2 * np.pi * np.cos(theta), 2 * np.pi * np.sin(theta)
+    for i in range(theta.size):  # in double precision all at once would be most of the program's memory
+        u, v = cosines[i] * frequency, sines[i] * frequency
+        weights[i] = filtered * angle_weight[i] * np.exp(1j * half_pixel * (u + v))
+        across[i], down[i] = u, v
     return Geometry(
         width,
         columns,
         padded,
         left,
         settings.padding,
-        weights.astype(np.complex64),
-        down.astype(np.float32).ravel(),
-        across.astype(np.float32).ravel(),
+        weights,
+        down.ravel(),
+        across.ravel(),
         shares,
         _outside_circle(width) if settings.circle else None,
     )

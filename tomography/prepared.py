@@ -77,11 +77,16 @@ class Prepared:
         with ThreadPoolExecutor(1) as pool:
             return np.concatenate([absorption(self.read(row, row + 1, pool), self.settings) for row in rows])
 
+    def bytes_of(self, rows: int) -> int:
+        """What one ``read`` of so many rows holds, while it reads: with its margin, and what becomes of the counts."""
+        some_left_out = self.kept.size < self.scan.angles
+        counts = self.scan.row_bytes * (2 if some_left_out else 1)
+        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns
+        return (rows + 2 * self.frames.margin_px) * counts + rows * transmissions
+
     def rows_within(self, most_bytes: int) -> int:
         """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""
-        margin = 2 * self.frames.margin_px * self.scan.row_bytes
-        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns
-        return max(0, (most_bytes - margin) // (self.scan.row_bytes + transmissions))
+        return max(0, (most_bytes - self.bytes_of(0)) // (self.bytes_of(1) - self.bytes_of(0)))
 
     @property
     def takes_single_rows(self) -> bool:

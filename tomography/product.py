@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tomography import __version__, journal
-from tomography.errors import OutputError, TomographyError
+from tomography.errors import LimitError, OutputError, TomographyError
 from tomography.manifest import (
     Artifact,
     FileEntry,
@@ -190,9 +190,10 @@ def make_together(
                 claim[0].begin(claim[1])
         try:
             results = iter(work(builds) if begun else ())
-        except TomographyError:
+        except TomographyError as error:
             for build in begun:
-                build.abandon()
+                if not (isinstance(error, LimitError) and build.kept):
+                    build.abandon()
             raise
         return [
             (claim, False) if isinstance(claim, Manifest) else (claim[0].commit(next(results)), True)

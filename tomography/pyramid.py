@@ -23,7 +23,9 @@ import numpy.typing as npt
 from tomography import ome, picture
 from tomography.chunks import CHUNKINGS, Chunking
 from tomography.errors import OutputError
+from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
+from tomography.memory import plan_pyramid
 from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format, Part, layers_of
 from tomography.product import Build, Request, make
@@ -55,18 +57,19 @@ def pyramid_request(
 def build_pyramid(
     stack: Stack,
     directory: Path,
-    threads: int,
+    machine: Machine,
     reporter: Reporter,
     version: Format = Format.V04,
     part: Part | None = None,
 ) -> tuple[Manifest, bool]:
     """Write the pyramid of a stack; returns its manifest and whether anything had to be made.
 
-    Raises OutputError, and StackError where a slice is not what the stack's manifest says.
+    Raises OutputError, LimitError, and StackError where a slice is not what the stack's manifest says.
     """
     settings = {"pixel_size_um": stack.pixel_size_um, "reconstruction": stack.settings}
     request = pyramid_request(directory, version, stack.source, settings, stack.shape[0], part)
-    with ThreadPoolExecutor(threads) as pool:
+    plan = plan_pyramid(machine, level_shapes(stack.shape), version, 4)
+    with ThreadPoolExecutor(plan.threads) as pool:
 
         def work(build: Build) -> dict[str, Any]:
             pyramid = Pyramid(build, version, stack.shape, np.dtype(np.float32), pool)
@@ -232,6 +235,7 @@ class Pyramid:
                     height = (len(finer) + 1) // 2
                     halve(finer, rows[filled : filled + height], self.pool)
                     filled += height
+                del finer  # while the next one is made
         if rows is not None:
             self._write_layer(level, layer, rows)
         elif wanted:

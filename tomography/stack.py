@@ -22,19 +22,19 @@ from tomography.errors import OutputError
 from tomography.fourier import missing_wedge_deg
 from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
+from tomography.memory import Plan, plan_reconstruction
 from tomography.normalise import lit
+from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format, Part, layers_of
 from tomography.product import Build, Request, make_together
 from tomography.progress import Reporter
-from tomography.pyramid import Layers, Pyramid, pyramid_request
+from tomography.pyramid import Layers, Pyramid, level_shapes, pyramid_request
 from tomography.scan import Scan
 from tomography.settings import Settings
 from tomography.slabs import SliceMaker, make_slabs, slab_of
 from tomography.tiffs import encode_tiff, read_tiff, tiff_name
 
 Floats = npt.NDArray[np.float32]
-
-MEMORY_SHARE = 4  # one read may fill this part of the free memory, and two are held
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,13 @@ def reconstruct(
 
         def work(builds: Sequence[Build | None]) -> list[dict[str, Any]]:
             by_kind = {request.artifact: build for request, build in zip(requests, builds, strict=True)}
-            run = _Run(scan, SliceMaker.of(scan, settings), outputs, pool, machine, reporter)
-            return run.make(by_kind.get("tiff"), by_kind.get("zarr"))
+            slices = SliceMaker.of(scan, settings)
+            shape = (scan.rows, slices.geometry.columns, slices.geometry.columns)
+            shapes = [] if by_kind.get("zarr") is None else level_shapes(shape)
+            plan = plan_reconstruction(machine, slices.prepared, slices.geometry, shapes, outputs.version, 4)
+            with ThreadPoolExecutor(plan.threads) as workers:
+                run = _Run(scan, slices, shape, outputs, workers, plan, reporter)
+                return run.make(by_kind.get("tiff"), by_kind.get("zarr"))
 
         made = make_together(requests, pool, work)
     return [(request.directory, *one) for request, one in zip(requests, made, strict=True)]
@@ -93,16 +98,17 @@ class _Run:
 
     scan: Scan
     slices: SliceMaker
+    shape: Shape
     outputs: Outputs
     pool: ThreadPoolExecutor
-    machine: Machine
+    plan: Plan
     reporter: Reporter
 
     def make(self, tiff: Build | None, zarr: Build | None) -> list[dict[str, Any]]:
         """Make what is missing; the results of each build."""
         said = facts(self.scan, self.slices.center, flags_of(self.scan, self.slices))
         pixel = self.scan.pixel_size_um
-        shape = (self.scan.rows, *(self.slices.geometry.columns,) * 2)
+        shape = self.shape
         pyramid = None if zarr is None else Pyramid(zarr, self.outputs.version, shape, np.dtype(np.float32), self.pool)
         layers = self._layers(tiff, pyramid)
         if pyramid is not None:
@@ -142,8 +148,7 @@ class _Run:
             done += slices
             self.reporter.progress("reconstruct", done, total, "slices")
 
-        most_bytes = self.machine.memory_bytes // MEMORY_SHARE
-        made = make_slabs(self.slices, list(unread.values()), most_bytes, self.pool, take, told)
+        made = make_slabs(self.slices, list(unread.values()), self.plan.read_bytes, self.pool, take, told)
         for layer in sorted(unread.keys() | set(needed)):
             start, stop = slabs[layer]
             if layer in unread:

@@ -136,6 +136,26 @@ def test_threads_are_what_this_process_may_use(
 
 def test_a_containers_memory_limit_is_kept(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1048576\n")
-    assert available_memory_bytes(tmp_path) == 1048576
+    assert available_memory_bytes({}, tmp_path) == 1048576
     (tmp_path / "memory.max").write_text("max\n")
-    assert available_memory_bytes(tmp_path) > 1048576
+    assert available_memory_bytes({}, tmp_path) > 1048576
+    assert available_memory_bytes({"SLURM_MEM_PER_NODE": "2"}, tmp_path) == 2 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("line", "root"), [("0::/slurm/job_1/step_0", "."), ("3:cpu,memory:/slurm/job_1/step_0", None)]
+)
+def test_the_limits_of_a_batch_job_are_found_where_they_lie(tmp_path: Path, line: str, root: str | None) -> None:
+    (tmp_path / "membership").write_text(f"{line}\n")
+    cpu, memory = (tmp_path / (root or name) / "slurm" / "job_1" for name in ("cpu", "memory"))
+    for folder in (cpu / "step_0", memory / "step_0"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (cpu / "cpu.max").write_text("100000 100000")
+    (memory / "memory.max").write_text("4096")
+    assert available_threads({}, tmp_path, tmp_path / "membership") == 1
+    assert available_memory_bytes({}, tmp_path, tmp_path / "membership") == 4096
+
+
+def test_pages_that_only_cache_files_are_free_memory(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 2 kB\nMemAvailable: 7 kB\n")
+    assert available_memory_bytes({}, tmp_path, tmp_path / "none", tmp_path / "meminfo") == 7 * 1024

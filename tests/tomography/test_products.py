@@ -3,8 +3,8 @@
 import base64
 import fcntl
 import hashlib
-import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -22,14 +22,14 @@ from typer.testing import Result
 
 from tomography import __version__
 from tomography.machine import Machine
-from tomography.manifest import journal_path, manifest_path, raw_input, read_manifest
+from tomography.manifest import journal_path, manifest_path, read_manifest
+from tomography.memory import plan_reconstruction
+from tomography.parts import Format
 from tomography.phantom import Phantom
 from tomography.prepared import Prepared
-from tomography.progress import JsonReporter
 from tomography.scan import open_scan
 from tomography.settings import Settings
-from tomography.slabs import reads
-from tomography.stack import MEMORY_SHARE, Outputs, reconstruct
+from tomography.slabs import SliceMaker, reads
 
 Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
@@ -250,17 +250,38 @@ def test_frames_compressed_whole_are_read_together_and_give_the_same_slices(
     assert listed(tmp_path / "compressed" / "rec") == listed(tmp_path / "rec")
 
 
-def test_little_memory_means_smaller_reads_and_the_same_slices(tall_scan: Path, tmp_path: Path, cli: Cli) -> None:
-    (tmp_path / "small").mkdir()
+def test_little_memory_means_one_thread_and_smaller_reads_and_the_same_slices(
+    tall_scan: Path, tmp_path: Path, cli: Cli
+) -> None:
     with open_scan(tall_scan) as scan:
-        prepared = Prepared.of(scan, Settings())
-        assert reads(prepared, [(0, 128)], 51 * scan.row_bytes) == [[(0, 50)], [(50, 100)], [(100, 128)]]
-        machine = Machine(2, MEMORY_SHARE * 31 * scan.row_bytes)
-        reporter = JsonReporter(io.StringIO(), lambda: 0.0)
-        source = raw_input(tall_scan, None)
-        reconstruct(scan, source, Outputs(tmp_path / "small" / "rec"), Settings(), machine, reporter)
+        slices = SliceMaker.of(scan, Settings())
+        assert reads(slices.prepared, [(0, 128)], 51 * scan.row_bytes) == [[(0, 50)], [(50, 100)], [(100, 128)]]
+        plan = plan_reconstruction(
+            Machine(8, 202_500_000, True), slices.prepared, slices.geometry, [], Format.V04, itemsize=4
+        )
+        assert plan.threads == 1
+        assert len(reads(slices.prepared, [(0, 128)], plan.read_bytes)) > 1
+    (tmp_path / "small").mkdir()
+    result(cli("reconstruct", tall_scan, tmp_path / "small" / "rec", "--memory", "0.2025", "--json"))
     result(cli("reconstruct", tall_scan, tmp_path / "rec", "--json"))
     assert listed(tmp_path / "small" / "rec") == listed(tmp_path / "rec")
+
+
+@pytest.mark.parametrize("way", ["reconstruct", "both", "pyramid"])
+def test_memory_that_cannot_do_is_refused_with_the_least_that_does(
+    tall_scan: Path, made: Path, tmp_path: Path, cli: Cli, way: str
+) -> None:
+    stack, out = tmp_path / "rec", tmp_path / "rec.zarr"
+    command = {
+        "reconstruct": ["reconstruct", tall_scan, stack],
+        "both": ["reconstruct", tall_scan, stack, "--pyramid", out],
+        "pyramid": ["pyramid", made / "recsmall", out],
+    }[way]
+    refused = cli(*command, "--memory", "0.1")
+    assert (refused.exit_code, list(tmp_path.iterdir())) == (2, [])
+    least = re.search(r"at least ([\d.]+) GB", refused.stderr)
+    assert least is not None
+    result(cli(*command, "--memory", least[1], "--json"))
 
 
 def test_an_unfinished_stack_makes_no_pyramid(made: Path, tmp_path: Path, cli: Cli) -> None:

@@ -15,6 +15,7 @@ from ome_zarr_models.v04 import Image
 from pydantic_zarr.v2 import ArraySpec, GroupSpec
 
 from tomography.errors import StackError
+from tomography.machine import Machine
 from tomography.ome import multiscale
 from tomography.progress import BarReporter
 from tomography.pyramid import build_pyramid, halve, level_shapes
@@ -42,7 +43,7 @@ def pyramid(volume: Floats, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rec").mkdir()
     for row, image in enumerate(volume):
         (folder / "rec" / tiff_name("rec", row)).write_bytes(encode_tiff(image, 0.65))
-    build_pyramid(open_stack(folder / "rec", None), folder / "rec.zarr", 2, BarReporter(io.StringIO()))
+    build_pyramid(open_stack(folder / "rec", None), folder / "rec.zarr", Machine(2, 10**9), BarReporter(io.StringIO()))
     return folder / "rec.zarr"
 
 
