@@ -142,6 +142,7 @@ class ReconstructionJob:
             "environment": str(program.environment or ""),
             "program_version": program.version,
             "launch": launch(self.facility),
+            "launch_parts": launch_parts(self.facility),
             "threads": str(self.facility.resources.cpus_per_task),
             "umask": self.raw.place.umask,
             "dir_mode": self.raw.place.dir_mode,
@@ -164,6 +165,19 @@ def launch(facility: FacilityRules) -> tuple[str, ...]:
         ("srun", "--ntasks=1", f"--cpus-per-task={resources.cpus_per_task}")
         if isinstance(resources, SlurmResources)
         else ()
+    )
+
+
+def launch_parts(facility: FacilityRules) -> tuple[str, ...]:
+    """The words with which a job starts one part of a program on each of its nodes; none where it has only one."""
+    resources = facility.resources
+    if not isinstance(resources, SlurmResources) or resources.nodes == 1:
+        return ()
+    return (
+        "srun",
+        f"--ntasks={resources.nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={resources.cpus_per_task}",
     )
 
 

@@ -13,7 +13,13 @@ import pytest
 from beamlines.layout import Artifact, Copy
 from beamlines.scans import PartitionKey, ScanId
 from resources.errors import WorkFailedError
-from resources.facilities.reconstruction import InvalidJobError, ReconstructionJob, Step, render_slurm_script
+from resources.facilities.reconstruction import (
+    InvalidJobError,
+    ReconstructionJob,
+    Step,
+    launch_parts,
+    render_slurm_script,
+)
 from resources.settings import load_settings
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -103,6 +109,32 @@ def test_a_scan_with_a_hostile_name_goes_the_whole_way(bench):
         assert all((path.stat().st_mode & 0o060) == 0o060 for path in files)
     assert result.manifests[Artifact.TIFF].input.sha256 == job.raw_sha256
     assert not list(bench.twin.world.state_dir.rglob("pwned"))
+
+
+def test_only_several_nodes_have_parts(production):
+    facility = production.facilities["nersc"]
+    resources = facility.resources.model_copy(update={"nodes": 4})
+    assert launch_parts(facility) == ()
+    several = launch_parts(facility.model_copy(update={"resources": resources}))
+    assert several[:3] == ("srun", "--ntasks=4", "--ntasks-per-node=1")
+
+
+def test_several_nodes_make_parts_of_the_same_products(bench):
+    alone = bench.place_raw(f"{bench.name}/alone.h5")
+    shared = bench.place_raw(f"{bench.name}/shared.h5")
+    two = shared.facility.resources.model_copy(update={"nodes": 2})
+    bench.run(alone)
+    bench.run(replace(shared, facility=shared.facility.model_copy(update={"resources": two})))
+    for artifact in (Artifact.TIFF, Artifact.ZARR):
+        one, other = (bench.local(artifact, job.key) for job in (alone, shared))
+        ours = {str(path.relative_to(one)): path.read_bytes() for path in one.rglob("*") if path.is_file()}
+        theirs = {
+            str(path.relative_to(other)).replace("shared", "alone"): path.read_bytes().replace(b"shared", b"alone")
+            for path in other.rglob("*")
+            if path.is_file()
+        }
+        assert theirs == ours
+    assert not list(other.parent.glob("*-of-2*"))
 
 
 def test_a_damaged_scan_fails_with_the_programs_own_message(bench):
