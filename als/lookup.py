@@ -13,6 +13,7 @@ from als.connection import Connection
 from als.names import meant_scan
 from als_assets.whereabouts import Read
 from beamlines.branches import Stage, stages
+from beamlines.catalogue.identity import RAW_ENTRY, reconstruction_entry
 from beamlines.config import Beamline
 from beamlines.retention import name_of
 from beamlines.scans import InvalidPartitionKeyError, PartitionKey, ScanId
@@ -50,6 +51,14 @@ class Lookup:
         """What a scan can have."""
         return stages(self.beamline)
 
+    @property
+    def entries(self) -> list[str]:
+        """What a scan can have in the catalogue."""
+        branches = dict.fromkeys(stage.branch for stage in self.stages if stage.branch)
+        if self.beamline.catalogue is None:
+            return []
+        return [RAW_ENTRY, *(reconstruction_entry(branch) for branch in branches)]
+
     def scan(self, name: str) -> Found:
         """All of the scan that a person means. Raises UnknownScanError."""
         standings, partitions = Standings(self.database), f"{self.beamline.name}_scans"
@@ -64,7 +73,7 @@ class Lookup:
 
     def _read(self, scan: ScanId, keys: Sequence[PartitionKey], standing: Standing) -> Read:
         partitions, names = [str(key) for key in keys], [name_of(stage.copy) for stage in self.stages]
-        events = self.log.newest([f"{self.beamline.name}/{name}" for name in names], partitions)
+        events = self.log.newest([f"{self.beamline.name}/{name}" for name in (*names, *self.entries)], partitions)
         records = [event for event in events if event.kind == MATERIALIZATION]
         oldest = {asset: min(e.storage_id for e in records if e.asset == asset) for asset in {e.asset for e in records}}
         runs = self.log.runs(partitions)

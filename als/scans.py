@@ -59,7 +59,7 @@ def show(name: Name, state: StateDir = UP_STATE) -> None:
 
     connection, clock = connect(state), SystemClock()
     with lookup(connection) as at:
-        show_scan(at.scan(name), at.stages, connection.settings.deployment.ui, clock.now())
+        show_scan(at.scan(name), at.stages, at.entries, connection.settings.deployment.ui, clock.now())
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rich.text import Text
 from als.lookup import Found
 from als.saying import console, printable, say, say_problem
 from als.words import size
-from als_assets.whereabouts import BAD, UNFINISHED, Read, State, Whereabout, not_asked_for, whereabouts
+from als_assets.whereabouts import BAD, UNFINISHED, Read, State, Whereabout, entries, not_asked_for, whereabouts
 from beamlines.branches import Stage
 from beamlines.scans import PartitionKey
 from beamlines.seconds import Expected
@@ -25,13 +25,15 @@ _STYLE = {State.THERE: "green", State.DELETED: "dim", State.NEVER: "dim", State.
 _PARTS = ("transfer", "queue", "job", "ours")
 
 
-def show_scan(found: Found, stages: Sequence[Stage], ui: str, now: datetime) -> None:
-    """All of it: what was decided, and each partition of the scan, its own one first."""
+def show_scan(found: Found, stages: Sequence[Stage], names: Sequence[str], ui: str, now: datetime) -> None:
+    """All of it: what was decided, and each partition of the scan, its own one first; ``names`` are the catalogue's."""
     say(f"{found.scan.key}\n{found.scan.path!r}")
     for word, value in _words(found):
         say(f"  {word:<12} {printable(value)}")
     for key in found.keys:
         _show_partition(found.read, stages, key, ui, now)
+        for line in _catalogued(entries(found.read, names, key), ui, found.read.beamline.name):
+            say(printable(line))
     if found.history:
         say("")
         console.print(_history(found.history))
@@ -87,13 +89,28 @@ def _expected(told: Expected, so_far: timedelta | None) -> str:
     return took if so_far is None else f"{took}; this one {span(so_far)} so far"
 
 
+def _catalogued(found: Iterable[Whereabout], ui: str, beamline: str) -> Iterator[str]:
+    """The page of each entry in the catalogue, or why there is none, and what it has got wrong."""
+    for entry in found:
+        if entry.state is State.THERE:
+            yield f"in the catalogue: {entry.page}"
+        else:
+            yield f"{entry.name}: {entry.state}{': ' if entry.why else ''}{entry.why}"
+            yield _page(beamline, entry, ui)
+        yield from (f"{entry.name}: check {check.name!r} has failed: {check.detail}" for check in entry.failed_checks)
+
+
+def _page(beamline: str, copy: Whereabout, ui: str) -> str:
+    return f"{ui}/assets/{beamline}/{copy.name}?view=partitions&partition={quote(copy.partition, safe='')}"
+
+
 def _links(beamline: str, copies: Iterable[Whereabout], ui: str) -> Iterator[str]:
     """A page of each copy that there is something to see of, and each run once."""
     runs: dict[str, None] = {}
     for copy in copies:
         if copy.state in (State.NEVER, State.WAITING) and copy.run_id is None:
             continue
-        yield f"{ui}/assets/{beamline}/{copy.name}?view=partitions&partition={quote(copy.partition, safe='')}"
+        yield _page(beamline, copy, ui)
         if copy.run_id is not None and copy.state in (*BAD, *UNFINISHED, State.NEVER):
             runs.setdefault(copy.run_id)
     yield from (f"{ui}/runs/{run_id}" for run_id in runs)

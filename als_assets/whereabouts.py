@@ -65,6 +65,8 @@ class Whereabout:
     """The run that makes it, or that made it, or failed to."""
     expected: Expected | None = None
     """Of what is not there yet."""
+    page: str = ""
+    """Where it is shown to people, of an entry in the catalogue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,12 @@ def whereabouts(read: Read, stages: Sequence[Stage], key: PartitionKey) -> list[
     return list(found.values())
 
 
+def entries(read: Read, names: Sequence[str], key: PartitionKey) -> list[Whereabout]:
+    """How a partition's entries in the catalogue stand, of those of which there is anything to say."""
+    judge = _Judge(read, [], str(key))
+    return [found for name in names if (found := judge.entry(name)) is not None]
+
+
 def not_asked_for(stages: Sequence[Stage], found: Sequence[Whereabout]) -> list[str]:
     """The branches of which nothing is said, as nothing of them was ever begun or decided."""
     said = {where.name for where in found}
@@ -112,7 +120,7 @@ class _Judge:
 
     def __init__(self, read: Read, stages: Sequence[Stage], partition: str) -> None:
         self._read = read
-        self._arrival = stages[0]
+        self._arrival = next(iter(stages), None)
         self._first_of = {stage.branch: stage for stage in reversed(stages)}
         self._partition = partition
         mine = [event for event in read.events if event.partition == partition]
@@ -123,17 +131,27 @@ class _Judge:
     def stage(self, stage: Stage, upstream: Whereabout | None) -> Whereabout | None:
         """How one copy stands; None where there is nothing to say of it."""
         name = name_of(stage.copy)
+        made_of = None if stage.made_of is None else name_of(stage.made_of)
+        return self._begun(name, upstream, made_of) or self._absent(
+            stage, upstream, was_planned=self._events.get((name, PLANNED)) is not None
+        )
+
+    def entry(self, name: str) -> Whereabout | None:
+        """The same of an entry in the catalogue, which is made of whatever is there."""
+        record, seen = (self._events.get((name, kind)) for kind in (MATERIALIZATION, OBSERVATION))
+        if seen is not None and (record is None or seen.storage_id > record.storage_id):
+            return self._to_come(name, State.NEVER, seen.at, seen.description, None)
+        return self._begun(name, None, None)
+
+    def _begun(self, name: str, upstream: Whereabout | None, made_of: str | None) -> Whereabout | None:
+        """How one stands that is there, or whose run is under way or has failed."""
         record, plan = (self._events.get((name, kind)) for kind in (MATERIALIZATION, PLANNED))
         run = self._runs.get(plan.run_id) if plan is not None else None
         is_newer = plan is not None and (record is None or plan.storage_id > record.storage_id)
         if plan is not None and run is not None and is_newer and run.status in _IN_PROGRESS:
-            return self._under_way(stage, run, upstream)
-        failed = self._failed(name, plan, run, stage) if is_newer else None
-        if record is not None:
-            return self._recorded(name, record, failed)
-        if failed is not None:
-            return failed
-        return self._absent(stage, upstream, was_planned=plan is not None)
+            return self._under_way(name, run, upstream)
+        failed = self._failed(name, plan, run, made_of) if is_newer else None
+        return failed if record is None else self._recorded(name, record, failed)
 
     # -- there, or once there ------------------------------------------------------------------------------------
 
@@ -153,6 +171,7 @@ class _Judge:
             split=split_of(record.said),
             failed_checks=tuple(check for check in bad if not check.passed),
             run_id=record.run_id if record.run_id in self._runs else None,
+            page=str(record.said.get("page", "")),
         )
 
     def _fate(self, name: str, record: Event) -> tuple[State, datetime, str]:
@@ -178,8 +197,8 @@ class _Judge:
 
     # -- being made ----------------------------------------------------------------------------------------------
 
-    def _under_way(self, stage: Stage, run: RunSeen, upstream: Whereabout | None) -> Whereabout:
-        name, work = name_of(stage.copy), self._work(name_of(stage.copy))
+    def _under_way(self, name: str, run: RunSeen, upstream: Whereabout | None) -> Whereabout:
+        work = self._work(name)
         state, since, why = State.MAKING, run.started, ""
         if work is not None:
             where = "transfer" if work.facility is None else f"job at {work.facility}"
@@ -203,7 +222,7 @@ class _Judge:
 
     # -- not made ------------------------------------------------------------------------------------------------
 
-    def _failed(self, name: str, plan: Event | None, run: RunSeen | None, stage: Stage) -> Whereabout | None:
+    def _failed(self, name: str, plan: Event | None, run: RunSeen | None, made_of: str | None) -> Whereabout | None:
         """What became of a plan to make it whose run has ended without it; None where the run has not ended badly."""
         if plan is None or run is None or run.status not in ("FAILURE", "CANCELED"):
             return None
@@ -218,11 +237,11 @@ class _Judge:
         if run.will_retry:
             words = f"its run failed, and is tried again: {_words(own or failures)}"
             return self._to_come(name, State.WAITING, run.ended, words, run.run_id)
-        if own or not failures or stage.made_of is None:
+        if own or not failures or made_of is None:
             return Whereabout(
                 name, self._partition, State.FAILED, run.ended, _words(own or failures), run_id=run.run_id
             )
-        why = f"for {name_of(stage.made_of)}: its run has failed at another step"
+        why = f"for {made_of}: its run has failed at another step"
         return self._to_come(name, State.WAITING, run.ended, why, run.run_id)
 
     def _absent(self, stage: Stage, upstream: Whereabout | None, *, was_planned: bool) -> Whereabout | None:
@@ -260,7 +279,7 @@ class _Judge:
             return self._to_come(name, State.NEVER, None, f"as {upstream.name}", None)
         if upstream.state in (*UNFINISHED, State.FAILED):
             return self._to_come(name, State.WAITING, None, f"for {upstream.name}, which {_is(upstream.state)}", None)
-        if upstream.name == name_of(self._arrival.copy):
+        if self._arrival is not None and upstream.name == name_of(self._arrival.copy):
             return self._to_come(name, State.WAITING, None, "for its run, which has not begun", None)
         return self._to_come(name, State.NEVER, None, "no run has made it: materialize it if it is wanted", None)
 

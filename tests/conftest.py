@@ -1,14 +1,18 @@
 """How the tests are shared out among workers: a file is a piece, and all tests of a whole running Dagster are one too.
 
-Belongs here: that, and what every test must leave as it found it.
+Belongs here: that, what every test must leave as it found it, and that none fails for being slow.
 Does not: other fixtures, which each room's folder has for itself.
 """
 
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
+
+hypothesis.settings.register_profile("als", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("als")
 
 LONGEST = "tests/end_to_end/"
 """What shares one running Dagster: starting another takes half a minute."""

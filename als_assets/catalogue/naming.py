@@ -9,22 +9,22 @@ from collections.abc import Iterable
 import dagster as dg
 
 from als_assets.naming import asset_key, scan_partitions
+from beamlines.catalogue.identity import PLACE, RAW_ENTRY, reconstruction_entry
 from beamlines.config import Beamline
 from beamlines.layout import Copy
 
-PLACE = "scicat"
 ENTRY = "entry"
 """The check: the catalogue has what it was sent."""
 
 
 def raw_entry_key(beamline: Beamline) -> dg.AssetKey:
     """``bl832/scicat/raw``."""
-    return dg.AssetKey([beamline.name, PLACE, "raw"])
+    return dg.AssetKey([beamline.name, *RAW_ENTRY.split("/")])
 
 
 def reconstruction_key(beamline: Beamline, facility: str) -> dg.AssetKey:
     """``bl832/scicat/<facility>_reconstruction``."""
-    return dg.AssetKey([beamline.name, PLACE, f"{facility}_reconstruction"])
+    return dg.AssetKey([beamline.name, *reconstruction_entry(facility).split("/")])
 
 
 def entry_spec(beamline: Beamline, key: dg.AssetKey, of: Iterable[Copy], what: str) -> dg.AssetSpec:

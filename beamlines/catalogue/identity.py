@@ -1,6 +1,6 @@
 """Who an entry of the catalogue is: the same scan, or reconstruction, has the same pid whoever asks, and whenever.
 
-Belongs here: pids. Does not: what an entry says.
+Belongs here: pids, and what entries are called here. Does not: what an entry says.
 """
 
 import uuid
@@ -9,6 +9,16 @@ from beamlines.scans import PartitionKey, ScanId
 
 _NAMESPACE = uuid.UUID("6a0e6f0c-5d6b-5e0a-9c7e-8320a1500832")
 """Ours alone. Changed, every scan would get a second entry beside its first."""
+
+
+PLACE = "scicat"
+RAW_ENTRY = f"{PLACE}/raw"
+"""The entry of a scan, named as copies are: ``<place>/<what>``."""
+
+
+def reconstruction_entry(facility: str) -> str:
+    """The entry of what a facility has made of a scan."""
+    return f"{PLACE}/{facility}_reconstruction"
 
 
 def raw_pid(prefix: str, beamline: str, scan: ScanId) -> str:

@@ -20,7 +20,9 @@ from resources.recorded import SeenBy, Suspect, Suspects
 from resources.tallies import Counted, Tallies, Took
 from sensors.event_log import decision_record
 from tests.als_assets.conftest import BRANCH, INGEST, JOBS, Platform, platform_on_disk, to_key
+from twin.faults import Fault
 
+RAW_ENTRY = "bl832/scicat/raw"
 HOSTILE = "BLS-00001_o'brien; $(id)/day 1/-$(touch pwned) [red]é 🦷@b.h5"
 NOW = datetime.now(UTC)
 
@@ -256,6 +258,24 @@ def test_a_restricted_scan_is_shown_to_operators(shared, show):
     said = show(key)
     assert "no (restricted-by-operator)" in said.output
     assert state_of(said, "nersc/raw") == "never"
+
+
+def test_an_entry_in_the_catalogue_is_a_link_to_its_page(shared, show):
+    key = shared.ingested("shown/described.h5")
+    assert "catalogue" not in show(key).output
+    assert shared.run(key, RAW_ENTRY).success
+    page = shared.metadata(RAW_ENTRY, key)["page"]
+    assert f"in the catalogue: {page}" in show(key).output.splitlines()
+
+
+def test_an_entry_that_was_refused_says_why(shared, show):
+    key = shared.ingested("shown/refused.h5")
+    shared.twin.control.injector.add(Fault(match="POST */Datasets", status=400, body={"message": "no such group"}))
+    assert not shared.run(key, RAW_ENTRY).success
+    said = show(key).output
+    assert "scicat/raw: failed: " in said
+    assert "no such group" in said
+    assert "in the catalogue" not in said
 
 
 def test_an_unknown_name_is_answered_with_those_that_are_near(show, whole):

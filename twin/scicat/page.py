@@ -16,6 +16,7 @@ _STYLE = (
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.4rem .8rem .4rem 0;"
     "border-bottom:1px solid #ddd;overflow-wrap:anywhere}img{max-height:6rem;background:#000}"
     "h1{font-size:1.3rem}pre{white-space:pre-wrap;overflow-wrap:anywhere}small{color:#666}"
+    ".number{text-align:right;white-space:nowrap}"
 )
 
 
@@ -23,7 +24,7 @@ def overview(held: list[Document], here: str) -> str:
     """All datasets, the newest first."""
     base = here.split("?")[0].rstrip("/")
     rows = "".join(_row(one, base) for one in held)
-    table = f"<table><tr><th></th><th>dataset</th><th>where</th><th>files</th></tr>{rows}</table>"
+    table = f"<table><tr><th></th><th>dataset</th><th>where</th><th class=number>files</th></tr>{rows}</table>"
     return _page(f"SciCat of the twin: {len(held)} datasets", table)
 
 
@@ -51,7 +52,7 @@ def _row(one: Document, base: str) -> str:
     return (
         f"<tr><td>{picture}</td><td>{name}<br><small>{escape(said['type'])}, {escape(said['pid'])}, "
         f"owner {escape(said['ownerGroup'])}</small></td><td>{escape(str(said['sourceFolder']))}<br>"
-        f"<small>{escape(str(life))}</small></td><td>{escape(str(said['numberOfFiles']))}</td></tr>"
+        f"<small>{escape(str(life))}</small></td><td class=number>{escape(str(said['numberOfFiles']))}</td></tr>"
     )
 
 
