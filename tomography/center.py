@@ -20,6 +20,7 @@ from tomography.fourier import Reconstructor, check_full_turn, geometry, slice_w
 from tomography.normalise import absorption
 from tomography.opposite import Match, match, match_overlap, opposite_pair, opposite_pairs
 from tomography.prepared import Prepared
+from tomography.resample import taken_at
 from tomography.rings import correct_rings
 from tomography.scan import Scan
 from tomography.settings import CenterMethod, Filter, Settings
@@ -115,6 +116,10 @@ def _overlapping(prepared: Prepared) -> Center:
 def _by_double_wedge(prepared: Prepared) -> Center:
     half = prepared.half_turn()
     sinograms = prepared.sinograms(_spread(prepared.scan.rows, WEDGE_ROWS))[:, half]
+    if prepared.moved_px.any():
+        columns = np.arange(prepared.scan.columns)
+        for angle, moved in enumerate(prepared.moved_px[half]):
+            sinograms[:, angle] = taken_at(sinograms[:, angle], columns + moved)
     centers = [axis_of(sinogram) for sinogram in sinograms]
     low, middle, high = np.percentile(centers, [25, 50, 75])
     spread = float(high - low) / 2
@@ -134,7 +139,8 @@ def _by_entropy(prepared: Prepared, first: Center) -> Center:
     sinograms = correct_rings(prepared.sinograms(_spread(prepared.scan.rows, 2)), settings)
     lines = np.stack([joined(sinogram, 1, size) for sinogram in sinograms])
     center_px = (first.center_px - (size - 1) / 2) / size
-    make = Reconstructor(geometry(prepared.theta_deg, lines.shape[2], center_px, settings, None))
+    shared = geometry(prepared.theta_deg, lines.shape[2], center_px, settings, None, prepared.moved_px / size)
+    make = Reconstructor(shared)
     moved = size * sharpest(lambda moved_px: make(lines, moved_px))
     return Center(round(first.center_px + moved, 3), "least entropy of slices", flags=first.flags)
 
@@ -180,10 +186,11 @@ def _profiles(prepared: Prepared, angle: int, bands: Sequence[tuple[int, int]]) 
     if not prepared.scan.is_decompressed_for(ROWS_A_BAND):
         return np.stack([_profile(prepared, angle, start, stop) for start, stop in bands])
     frame = absorption(prepared.read_projection(angle, 0, prepared.scan.rows), prepared.settings)[:, 0, :]
-    return np.stack([frame[start:stop].mean(axis=0, dtype=np.float64) for start, stop in bands])
+    profiles = np.stack([frame[start:stop].mean(axis=0, dtype=np.float64) for start, stop in bands])
+    return taken_at(profiles, np.arange(profiles.shape[1]) + prepared.moved_px[angle])
 
 
 def _profile(prepared: Prepared, angle: int, start: int, stop: int) -> Doubles:
     raw = prepared.read_projection(angle, start, stop)
     profile: Doubles = absorption(raw, prepared.settings)[:, 0, :].mean(axis=0, dtype=np.float64)
-    return profile
+    return taken_at(profile, np.arange(profile.size) + prepared.moved_px[angle])

@@ -61,9 +61,16 @@ class Geometry:
 
 
 def geometry(
-    theta_deg: Doubles, columns: int, center_px: float, settings: Settings, pixel_size_um: float | None
+    theta_deg: Doubles,
+    columns: int,
+    center_px: float,
+    settings: Settings,
+    pixel_size_um: float | None,
+    moved_px: Doubles | None = None,
 ) -> Geometry:
     """The geometry of a scan's slices; values come out per centimetre, or per pixel where the pixel size is None.
+
+    ``moved_px`` [angle]: by how many columns the sample, and with it the axis, is further than ``center_px``.
 
     Raises SettingsError and CenterError where opposite projections are to be joined and cannot be.
     """
@@ -76,7 +83,7 @@ def geometry(
         check_full_turn(theta_deg)
         turn = 2 * np.pi
         left = int(np.clip(padded // 2 - round(center_px), 0, padded - columns))
-        shares = _shares(columns, np.array([center_px]))
+        shares = _shares(columns, center_px + (np.zeros(1) if moved_px is None else moved_px))
     theta = np.deg2rad(theta_deg)
     frequency = scipy.fft.fftfreq(padded)
     # finufft counts pixels from -n/2; with an even n the middle of the slice lies half a pixel after its zero.
@@ -85,12 +92,14 @@ def geometry(
     shift = np.exp(2j * np.pi * frequency * (center_px + left))
     filtered = _filter(padded, settings) * shift / (padded * pixel_cm)
     angle_weight = angle_weights(theta, turn)
+    moved = np.zeros(theta.size) if moved_px is None else moved_px
     weights = np.empty((theta.size, padded), np.complex64)
     down, across = np.empty((2, theta.size, padded), np.float32)
     cosines, sines = 2 * np.pi * np.cos(theta), 2 * np.pi * np.sin(theta)
     for i in range(theta.size):  # in double precision all at once would be most of the program's memory
         u, v = cosines[i] * frequency, sines[i] * frequency
-        weights[i] = filtered * angle_weight[i] * np.exp(1j * half_pixel * (u + v))
+        phase = half_pixel * (u + v) + 2 * np.pi * moved[i] * frequency
+        weights[i] = filtered * angle_weight[i] * np.exp(1j * phase)
         across[i], down[i] = u, v
     return Geometry(
         width,

@@ -1,7 +1,8 @@
-"""Steps that need whole frames, or parts of them with a margin: bright spots, and phase retrieval.
+"""Steps that need whole frames, or parts of them with a margin: bright spots, straightening, drift, phase retrieval.
 
 Belongs here: which of them a reconstruction has, their margin, their order.
-Does not: steps of a single row (tomography.normalise), or how phase retrieval filters (tomography.phase).
+Does not: steps of a single row (tomography.normalise), how frames are straightened (tomography.warp), or how phase
+retrieval filters (tomography.phase).
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
 from tomography.errors import SettingsError
 from tomography.normalise import interpolate_columns, lit, logarithm, remove_zingers, transmission
 from tomography.phase import Paganin
+from tomography.resample import REACH, TAPS, cubic_weights
 from tomography.scan import RawRows, Scan
 from tomography.settings import Phase, Settings
+from tomography.warp import BYTES_A_PIXEL, Warp, straightened
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 ANGLES_AT_ONCE = 16
 """So many projections are worked on together: all of a slab's would be its memory once more."""
@@ -27,41 +32,64 @@ ANGLES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FrameSteps:
-    """What is done to frames before the rest. Rows in, rows out: after it they are transmissions, with no dark."""
+    """What is done to frames before the rest. Rows in, rows out: after it they are transmissions, with no dark.
+
+    ``rows`` of the scan; ``moved_down_px`` [projection] of the scan, None where the sample stays.
+    """
 
     settings: Settings
+    rows: int
     paganin: Paganin | None
+    warp: Warp | None
+    moved_down_px: Doubles | None
 
     @classmethod
     def of(cls, scan: Scan, settings: Settings) -> FrameSteps:
         """The steps of a scan. Raises SettingsError where phase retrieval lacks a length or the energy."""
-        return cls(settings, None if settings.phase is Phase.NONE else _paganin(scan, settings))
+        paganin = None if settings.phase is Phase.NONE else _paganin(scan, settings)
+        drift = settings.drift_down_px * np.linspace(0, 1, scan.angles) if settings.drift_down_px else None
+        return cls(settings, scan.rows, paganin, Warp.of(scan, settings), drift)
 
     @property
     def are_none(self) -> bool:
         """Whether nothing is to be done."""
-        return self.paganin is None and not self.settings.zinger_2d
+        return self.paganin is None and self.keep_places and not self.settings.zinger_2d
+
+    @property
+    def keep_places(self) -> bool:
+        """Whether everything stays in the pixel where it was measured."""
+        return self.warp is None and self.moved_down_px is None
 
     @property
     def margin_px(self) -> int:
         """How many rows beyond those that are wanted they need."""
-        zingers = self.settings.zinger_size_px // 2 if self.settings.zinger_2d else 0
-        return zingers + (0 if self.paganin is None else self.paganin.margin_px)
+        return self._zinger_margin + self._warp_margin + self._drift_margin + self._phase_margin
 
-    def __call__(self, raw: RawRows, wanted: slice, pool: Executor) -> RawRows:
-        """The ``wanted`` rows of ``raw``, whose others are their margin."""
-        rows = wanted.stop - wanted.start
-        done = np.empty((len(raw.counts), rows, raw.counts.shape[2]), np.float32)
+    @property
+    def bytes_a_row(self) -> int:
+        """What they hold beside the frames, for each row that is wanted."""
+        return 0 if self.warp is None else self.warp.columns * BYTES_A_PIXEL
+
+    def read_for(self, wanted: range) -> range:
+        """The rows that have to be read for those that are wanted."""
+        return self._wider(wanted, self.margin_px)
+
+    def __call__(self, raw: RawRows, wanted: range, numbers: npt.NDArray[np.intp], pool: Executor) -> RawRows:
+        """The ``wanted`` rows, of what was read for them, of the projections with these numbers."""
+        done = np.empty((len(raw.counts), len(wanted), raw.counts.shape[2]), np.float32)
+        matrix = self._matrix(wanted)
 
         def work(angles: npt.NDArray[np.intp]) -> None:
-            done[angles] = self._worked(raw.but(angles))[:, wanted]
+            done[angles] = self._worked(raw.but(angles), wanted, numbers[angles], matrix)
 
         for job in [pool.submit(work, angles) for angles in _blocks(len(done))]:
             job.result()
         frame = done.shape[1:]
         return RawRows(done, np.ones(frame, np.float32), np.zeros(frame, np.float32))
 
-    def _worked(self, raw: RawRows) -> Floats:
+    def _worked(
+        self, raw: RawRows, wanted: range, numbers: npt.NDArray[np.intp], matrix: scipy.sparse.csr_array | None
+    ) -> Floats:
         frames = transmission(raw)  # [row, angle, column]
         alive = lit(raw.white, raw.dark)
         for row in np.flatnonzero(~alive.all(axis=1)):
@@ -69,14 +97,61 @@ class FrameSteps:
         if self.settings.zinger_2d:
             size = self.settings.zinger_size_px
             remove_zingers(frames, self.settings.zinger_2d, (size, 1, size))
-        if self.paganin is None:
-            return frames.transpose(1, 0, 2)
+        there = self.read_for(wanted)
+        if matrix is not None:
+            frames, there = straightened(frames, matrix), self._straight_for(wanted)
+        filtered = self._wider(wanted, self._phase_margin)
+        if self.moved_down_px is not None:
+            frames, there = self._moved_back(frames, there, filtered, self.moved_down_px[numbers]), filtered
+        if self.paganin is not None:
+            frames = self._retrieved(frames, self.paganin).transpose(1, 0, 2)
+        return frames[wanted.start - there.start : wanted.stop - there.start].transpose(1, 0, 2)
+
+    def _moved_back(self, frames: Floats, there: range, wanted: range, moved_down_px: Doubles) -> Floats:
+        """Rows of frames [row, angle, column] in which the sample has moved down by so much at each angle."""
+        back = np.zeros((len(wanted), *frames.shape[1:]), np.float32)
+        whole = np.floor(moved_down_px).astype(int)
+        for angle, shares in enumerate(cubic_weights(moved_down_px - whole).astype(np.float32)):
+            for tap, share in zip(TAPS, shares, strict=True):
+                rows = np.clip(np.array(wanted) + whole[angle] + tap, 0, self.rows - 1) - there.start
+                back[:, angle] += share * frames[rows, angle]
+        return back
+
+    def _retrieved(self, frames: Floats, paganin: Paganin) -> Floats:
+        """Transmissions [angle, row, column] after phase retrieval."""
         if self.settings.phase is Phase.PAGANIN:
-            return self.paganin(frames.transpose(1, 0, 2))
+            return paganin(frames.transpose(1, 0, 2))
         # After the logarithm: what follows takes it, so it is undone here.
         logarithm(frames, self.settings.minimum_transmission)
-        transmitted: Floats = np.exp(-self.paganin(frames.transpose(1, 0, 2)))
+        transmitted: Floats = np.exp(-paganin(frames.transpose(1, 0, 2)))
         return transmitted
+
+    def _matrix(self, wanted: range) -> scipy.sparse.csr_array | None:
+        if self.warp is None:
+            return None
+        return self.warp.matrix(self._straight_for(wanted), self.read_for(wanted))
+
+    def _straight_for(self, wanted: range) -> range:
+        return self._wider(wanted, self._phase_margin + self._drift_margin)
+
+    def _wider(self, rows: range, margin: int) -> range:
+        return range(max(0, rows.start - margin), min(self.rows, rows.stop + margin))
+
+    @property
+    def _zinger_margin(self) -> int:
+        return self.settings.zinger_size_px // 2 if self.settings.zinger_2d else 0
+
+    @property
+    def _warp_margin(self) -> int:
+        return 0 if self.warp is None else self.warp.margin_px
+
+    @property
+    def _drift_margin(self) -> int:
+        return 0 if self.moved_down_px is None else int(np.ceil(np.abs(self.moved_down_px).max())) + REACH
+
+    @property
+    def _phase_margin(self) -> int:
+        return 0 if self.paganin is None else self.paganin.margin_px
 
 
 def _blocks(angles: int) -> Iterator[npt.NDArray[np.intp]]:

@@ -25,13 +25,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prepared:
-    """``kept`` are the projections that count, ``theta_deg`` [kept] their angles as slices have them."""
+    """``kept`` are the projections that count, ``theta_deg`` [kept] their angles as slices have them, ``moved_px``
+    [kept] by how many columns the sample has moved to the right.
+    """
 
     scan: Scan
     settings: Settings
     frames: FrameSteps
     kept: npt.NDArray[np.intp]
     theta_deg: npt.NDArray[np.float64]
+    moved_px: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, scan: Scan, settings: Settings) -> Prepared:
@@ -45,21 +48,30 @@ class Prepared:
         if kept.size < FEWEST_ANGLES:
             raise SettingsError(f"--ignored-projections leaves {kept.size} projections; at least 3 are needed.")
         theta = scan.theta_deg[kept] + settings.angle_offset_deg
-        return cls(scan, settings, FrameSteps.of(scan, settings), kept, theta)
+        moved = settings.drift_across_px * np.linspace(0, 1, scan.angles)[kept]
+        return cls(scan, settings, FrameSteps.of(scan, settings), kept, theta, moved)
 
     def read(self, start: int, stop: int, pool: Executor) -> RawRows:
         """The rows ``start`` to ``stop`` (exclusive), at the angles that count. Raises ScanError."""
-        margin = self.frames.margin_px
-        first, last = max(0, start - margin), min(self.scan.rows, stop + margin)
-        raw = replace(self.scan.read_rows(first, last), whites=self._whites(range(first, last)))
-        wanted = slice(start - first, stop - first)
+        wanted = range(start, stop)
+        there = self.frames.read_for(wanted)
+        raw = replace(self.scan.read_rows(there.start, there.stop), whites=self._whites(there))
         if self.kept.size < self.scan.angles:
             raw = raw.but(self.kept)
-        return raw.part(wanted) if self.frames.are_none else self.frames(raw, wanted, pool)
+        return raw if self.frames.are_none else self.frames(raw, wanted, self.kept, pool)
 
     def read_projection(self, number: int, start: int, stop: int) -> RawRows:
-        """Some rows of one of the projections that count, by its number among them. Raises ScanError."""
-        return self.scan.read_projection_rows(int(self.kept[number]), start, stop)
+        """Some rows of one of the projections that count, by its number among them, each pixel in its right place.
+
+        Raises ScanError.
+        """
+        steps, wanted, numbers = replace(self.frames, paganin=None), range(start, stop), self.kept[[number]]
+        if steps.keep_places:
+            return self.scan.read_projection_rows(int(numbers[0]), start, stop)
+        there = steps.read_for(wanted)
+        raw = self.scan.read_projection_rows(int(numbers[0]), there.start, there.stop)
+        with ThreadPoolExecutor(1) as pool:
+            return steps(raw, wanted, numbers, pool)
 
     def half_turn(self) -> npt.NDArray[np.intp]:
         """The projections of the first half turn, with ascending angles, without the one that is opposite to the first:
@@ -81,7 +93,7 @@ class Prepared:
         """What one ``read`` of so many rows holds, while it reads: with its margin, and what becomes of the counts."""
         some_left_out = self.kept.size < self.scan.angles
         counts = self.scan.row_bytes * (2 if some_left_out else 1)
-        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns
+        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns + self.frames.bytes_a_row
         return (rows + 2 * self.frames.margin_px) * counts + rows * transmissions
 
     def rows_within(self, most_bytes: int) -> int:

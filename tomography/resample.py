@@ -8,11 +8,13 @@ not depend on how much was read around it.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 Doubles = npt.NDArray[np.float64]
-Floats = npt.NDArray[np.float32]
+Number = TypeVar("Number", np.float32, np.float64)
 
 TAPS = (-1, 0, 1, 2)
 REACH = 2
@@ -28,7 +30,7 @@ def cubic_weights(part_way: Doubles) -> Doubles:
     return weights
 
 
-def taken_at(lines: Floats, positions: Doubles) -> Floats:
+def taken_at(lines: npt.NDArray[Number], positions: Doubles) -> npt.NDArray[Number]:
     """Values of lines [..., n] at positions along them; beyond an end the end counts."""
     whole = np.floor(positions)
     weights = cubic_weights(positions - whole).astype(lines.dtype)

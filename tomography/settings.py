@@ -106,6 +106,30 @@ class Settings(BaseModel):
     zinger_size_px: int = Field(default=3, ge=3, le=15)
     """The width of both medians, in pixels and projections; odd."""
 
+    tilt_deg: float = Field(default=0.0, ge=-45, le=45)
+    """Turn the projections by this angle, in degrees, counter-clockwise with row 0 on top: the detector's tilt against
+    the axis of rotation."""
+
+    lens_distortion: bool = False
+    """Undo the radial distortion of the camera's lens."""
+
+    lens_factors: str = Field(
+        default="1.00015076,1.9289e-6,-2.4325e-8,1.00439e-11,-3.99352e-15", pattern=f"^{_NUMBERS}$"
+    )
+    """Of the distortion: at r pixels from the lens's centre, r (a0 + a1 r + a2 r^2 + ...) was measured; a0,a1,a2,..."""
+
+    lens_center_row_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The detector row that the lens's centre falls on; 0 is the middle of the first. None: the detector's middle."""
+
+    lens_center_column_px: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The column that the lens's centre falls on. None: the detector's middle."""
+
+    drift_down_px: float = Field(default=0.0, ge=-1000, le=1000)
+    """By how many rows the sample has moved down between the first projection and the last, evenly."""
+
+    drift_across_px: float = Field(default=0.0, ge=-1000, le=1000)
+    """By how many columns it has moved to the right."""
+
     minimum_transmission: float = Field(default=0.01, gt=0, lt=1)
     """Transmissions below this count as this before the logarithm."""
 
@@ -181,9 +205,18 @@ class Settings(BaseModel):
         return frozenset(found)
 
     @property
+    def lens_polynomial(self) -> tuple[float, ...]:
+        """The factors of the lens, that of r^0 first; 1 alone, which changes nothing, for none."""
+        return _numbers(self.lens_factors) or (1.0,)
+
+    @property
     def hardening(self) -> tuple[float, ...]:
         """The coefficients of the beam hardening polynomial, that of p first; empty for none."""
-        return tuple(float(word) for word in self.beam_hardening.split(",")) if self.beam_hardening else ()
+        return _numbers(self.beam_hardening)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(word) for word in text.split(",")) if text else ()
 
 
 def read_settings(path: Path) -> Settings:

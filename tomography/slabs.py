@@ -45,7 +45,9 @@ class SliceMaker:
     def about(cls, scan: Scan, settings: Settings, center: Center) -> SliceMaker:
         """Prepare what all slices about a centre share."""
         prepared = Prepared.of(scan, settings)
-        shared = geometry(prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um)
+        shared = geometry(
+            prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um, prepared.moved_px
+        )
         return cls(prepared, center, shared, threading.local())
 
     def __call__(self, raw: RawRows) -> Floats:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -92,6 +93,20 @@ def test_projections_need_no_partner_at_exactly_half_a_turn() -> None:
     assert np.abs(slices[0] - slices[1]).mean() < 0.002 * slices[0].max()
     uneven = np.delete(even, np.arange(7, 180, 13))
     assert np.abs(slices[0] - joined(uneven)).mean() < 0.01 * slices[0].max()
+
+
+def test_a_sample_that_drifts_meanwhile_is_joined_where_it_was() -> None:
+    theta = np.linspace(0, 360, 360, endpoint=False)
+    moved = np.linspace(0, 5, 360)
+    lines = np.stack(
+        [
+            true_projection(replace(wide("right"), center_px=79.8 + drift), float(angle))[ROW, :96]
+            for angle, drift in zip(theta, moved, strict=True)
+        ]
+    )
+    shared = geometry(theta, 96, 79.8, Settings(stitch_360=True), None, moved)
+    found = Reconstructor(shared)(lines[None].astype(np.float32))[0]
+    assert np.abs(found - joined(theta)).mean() < 0.01 * found.max()
 
 
 def joined(theta_deg: npt.NDArray[np.float64]) -> Floats:
