@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ numcodecs.blosc.use_threads = False
 
 COMPRESSOR = numcodecs.Blosc("zstd", 1, numcodecs.Blosc.SHUFFLE)
 _ABSENT = 2**64 - 1
+_scratch = threading.local()
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,13 @@ _OWNED = {
 
 
 def _full(voxels: Voxels, edge: int) -> Voxels:
-    """Voxels as a whole chunk: zero beyond the end of the array."""
-    if voxels.shape == (edge, edge, edge):
-        return np.ascontiguousarray(voxels)
-    full = np.zeros((edge, edge, edge), voxels.dtype)
+    """Voxels as a whole chunk: zero beyond the end of the array. Overwritten by the thread's next call."""
+    full: Voxels | None = getattr(_scratch, "chunk", None)
+    if full is None or full.dtype != voxels.dtype or len(full) != edge:
+        # Fresh memory for each chunk would cost as much as compressing it.
+        full = _scratch.chunk = np.empty((edge, edge, edge), voxels.dtype)
+    if voxels.shape != full.shape:
+        full[:] = 0
     full[tuple(slice(size) for size in voxels.shape)] = voxels
     return full
 

@@ -164,7 +164,7 @@ class Reconstructor:
                 1, (n, n), eps=ACCURACY, isign=1, dtype="complex64", nthreads=1, upsampfac=UPSAMPLING
             )
             self._plan.setpts(geometry.down, geometry.across)
-        # Kept from slice to slice: to be given fresh memory each time costs as much as the Fourier transform of the rows.
+        # Kept from slice to slice: fresh memory each time costs as much as the Fourier transform of the rows.
         self._padded = np.zeros((len(geometry.weights), geometry.padded), np.complex64)
         self._pair = np.empty((n, n), np.complex64)
 

@@ -135,14 +135,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sampled_sha256(path: Path) -> str:
+def sampled_sha256(path: Path, samples: int = _SAMPLES, sample_bytes: int = _SAMPLE_BYTES) -> str:
     """A digest of a file's size, both ends and some samples between: cheap for tens of gigabytes."""
     size = path.stat().st_size
     digest = hashlib.sha256(f"{size}\n".encode())
-    with path.open("rb") as file:
-        for i in range(_SAMPLES + 1):
-            file.seek(max(0, size - _SAMPLE_BYTES) * i // _SAMPLES)
-            digest.update(file.read(_SAMPLE_BYTES))
+    with path.open("rb", buffering=0) as file:
+        for i in range(samples + 1):
+            file.seek(max(0, size - sample_bytes) * i // samples)
+            digest.update(file.read(sample_bytes))
     return f"sampled-sha256:{digest.hexdigest()}"
 
 
