@@ -26,7 +26,7 @@ _VALUE = re.compile(r"(?:-?[0-9]|[A-Za-z])[A-Za-z0-9.,+-]*")
 
 
 class Step(StrEnum):
-    """What a job can do, in this order."""
+    """What a job can do, in this order; the last two in one pass, where both are wanted."""
 
     STAGE = "stage"
     RECONSTRUCT = "reconstruct"

@@ -98,7 +98,7 @@ def test_a_scan_with_a_hostile_name_goes_the_whole_way(bench):
     job = bench.place_raw(f"BLS-00564_{bench.name}/{HOSTILE}")
     result = bench.run(job)
     assert set(result.manifests) == {Artifact.TIFF, Artifact.ZARR}
-    assert set(result.stage_seconds) == {"stage", "reconstruct", "pyramid"}
+    assert set(result.stage_seconds) == {"stage", "reconstruct"}  # which makes both
     assert bench.local(Artifact.RAW, job.key).read_bytes() == bench.phantom
     assert sorted(bench.local(Artifact.RAW, job.key).parent.iterdir()) == [bench.local(Artifact.RAW, job.key)]
     for artifact in (Artifact.TIFF, Artifact.ZARR):
