@@ -65,7 +65,8 @@ def center_of(scan: Scan, settings: Settings) -> Center:
                 f"--center {settings.center_px:g} is not on the detector, whose columns are 0 to {scan.columns - 1}."
             )
         return Center(settings.center_px, "given")
-    found = _found(Prepared.of(scan, settings))
+    # Of which rows there are slices must not move the axis.
+    found = _found(Prepared.of(scan, settings.model_copy(update={"rows": ""})))
     if settings.strict_center and found.flags:
         raise CenterError(
             f"{str(scan.path)!r}: the centre of rotation is in doubt ({'; '.join(found.flags)}; best estimate "

@@ -59,6 +59,14 @@ SettingsFile = Annotated[
 ]
 
 
+FlatFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--flat-file", metavar="FLAT.h5", help="A scan without the sample: its projections are the flat fields."
+    ),
+]
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -93,6 +101,7 @@ def reconstruct(
     version: Version = Format.V04,
     part: PartWords = None,
     settings_file: SettingsFile = None,
+    flat_file: FlatFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
     memory_gb: MemoryGb = None,
@@ -112,8 +121,8 @@ def reconstruct(
         tiff, zarr = (None if path is None else _product(path) for path in (tiff_dir, pyramid_out))
         outputs = Outputs(tiff, zarr, version, _part(part))
         beside = (tiff or zarr or Path()).parent
-        with open_scan(raw) as file, decompressed_once(file, beside, command.reporter) as scan:
-            source = raw_input(raw, _sha256(input_sha256))
+        with open_scan(raw, flat_file) as file, decompressed_once(file, beside, command.reporter) as scan:
+            source = raw_input(raw, _sha256(input_sha256), flat_file)
             for made in run(scan, source, outputs, settings, command.machine, command.reporter):
                 command.finish(*made)
 
@@ -162,6 +171,7 @@ def preview(
     raw: Raw,
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Pictures of slices, and preview.json.")],
     settings_file: SettingsFile = None,
+    flat_file: FlatFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -175,12 +185,12 @@ def preview(
         from tomography.manifest import raw_input
         from tomography.preview import preview as run
 
-        with open_to_look(raw) as (scan, inspection):
+        with open_to_look(raw, flat_file) as (scan, inspection):
             product = _product(out_dir)
             made = run(
                 scan,
                 inspection,
-                raw_input(raw, _sha256(input_sha256)),
+                raw_input(raw, _sha256(input_sha256), flat_file),
                 product,
                 settings,
                 command.machine.threads,
@@ -196,10 +206,8 @@ def sweep(
     out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="A sheet, slices, and settings for each value.")],
     over: Annotated[str, typer.Option("--over", help="The setting that is tried, by its option's name, as: center.")],
     values: Annotated[str, typer.Option("--values", help="Its values: a,b,c or first:last:step.")],
-    rows: Annotated[
-        list[int] | None, typer.Option("--rows", help="A detector row; again for more. Default: 3.")
-    ] = None,
     settings_file: SettingsFile = None,
+    flat_file: FlatFile = None,
     input_sha256: Sha256 = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -214,12 +222,12 @@ def sweep(
         from tomography.sweep import sweep as run
         from tomography.sweep import tries
 
-        name = named(over)
-        chosen = tries(settings_of(given, settings_file), name, values)
-        product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256))
-        with open_scan(raw) as file, decompressed_once(file, product.parent, command.reporter) as scan:
-            threads_ = command.machine.threads
-            made = run(scan, source, product, name, chosen, rows or [], threads_, command.reporter)
+        name, base = named(over), settings_of(given, settings_file)
+        chosen = tries(base, name, values)
+        product, threads_ = _product(out_dir), command.machine.threads
+        with open_scan(raw, flat_file) as file, decompressed_once(file, product.parent, command.reporter) as scan:
+            source = raw_input(raw, _sha256(input_sha256), flat_file)
+            made = run(scan, source, product, name, chosen, base, threads_, command.reporter)
         command.finish(product, *made)
 
 

@@ -69,7 +69,7 @@ def compare(first: Volume, second: Volume, directory: Path, threads: int, report
             f"{first.name!r} is {_size(first)} voxels and {second.name!r} {_size(second)}: "
             "only results of equal shape can be compared slice by slice."
         )
-    rows = looked_at_rows(first.shape[0])
+    rows = looked_at_rows(range(first.shape[0]))
     settings = {"first": first.name, "second": second.name, "rows": list(rows)}
     request = Request(directory, "comparison", _both(first, second), settings, lambda name: bool(_OWN.fullmatch(name)))
     with ThreadPoolExecutor(threads) as pool:

@@ -55,18 +55,19 @@ class Look:
     """Frames are compressed whole, so that a single row costs as much as the scan."""
 
 
-def looked_at_rows(rows: int) -> tuple[int, ...]:
+def looked_at_rows(rows: range) -> tuple[int, ...]:
     """A quarter, the middle and three quarters of the way down; fewer where these are the same row."""
-    return tuple(sorted({rows // 4, rows // 2, rows * 3 // 4}))
+    count = len(rows)
+    return tuple(sorted({rows[count // 4], rows[count // 2], rows[count * 3 // 4]}))
 
 
 @contextmanager
-def open_to_look(path: Path) -> Iterator[tuple[Scan, Inspection]]:
+def open_to_look(path: Path, flat_file: Path | None = None) -> Iterator[tuple[Scan, Inspection]]:
     """Open a scan to look at it: without flats or angles too, and of one that was stopped only what was written.
 
     Raises ScanError where there is nothing to see.
     """
-    with open_scan(path, to_look=True) as scan:
+    with open_scan(path, flat_file, to_look=True) as scan:
         inspection = inspect_open(path, scan.file)
         written = written_projections(scan.projections)
         kept = max(FEWEST_ANGLES, written)
@@ -75,7 +76,8 @@ def open_to_look(path: Path) -> Iterator[tuple[Scan, Inspection]]:
 
 def take(scan: Scan, inspection: Inspection, settings: Settings) -> Look:
     """Read what a first look needs. Raises ScanError where the file is damaged, and CenterError as ``center_of``."""
-    rows = looked_at_rows(scan.rows)
+    rows = looked_at_rows(settings.some_of("rows", scan.rows))
+    scan = scan.with_exposure_ratio(settings.flat_exposure_ratio)
     raw = scan.read_single_rows(rows)
     first, opposite, apart_deg = opposite_pair(scan.theta_deg)
     frames = {angle: scan.read_projection(angle) for angle in {0, first, opposite, scan.angles - 1}}

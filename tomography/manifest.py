@@ -45,6 +45,16 @@ class FileEntry(BaseModel):
     sha256: str
 
 
+class FlatFile(BaseModel):
+    """Another file, of which the flat fields are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    bytes: int
+    fingerprint: str
+
+
 class Input(BaseModel):
     """What a product was made from. ``sha256`` is only as told by whoever started the program."""
 
@@ -54,10 +64,28 @@ class Input(BaseModel):
     bytes: int
     sha256: str | None
     fingerprint: str
+    flat_file: FlatFile | None = None
+
+    @property
+    def content(self) -> list[int | str]:
+        """What tells one input from another; the name and where it came from do not matter."""
+        if self.flat_file is None:
+            return [self.bytes, self.fingerprint]
+        return [self.bytes, self.fingerprint, self.flat_file.bytes, self.flat_file.fingerprint]
+
+    @property
+    def said(self) -> str:
+        """The input in words."""
+        flats = "" if self.flat_file is None else f", flat fields of {self.flat_file.name!r}"
+        return f"{self.name!r}, {self.bytes} bytes{flats}"
 
     def same_content(self, other: Self) -> bool:
-        """Whether both are the same bytes; the name and where it came from do not matter."""
-        return (self.bytes, self.fingerprint) == (other.bytes, other.fingerprint)
+        """Whether both are the same bytes, those of the flat fields' own file included."""
+        return self.content == other.content
+
+    def same_file(self, other: Self) -> bool:
+        """Whether the scan's file is the same, whatever the flat fields are."""
+        return self.content[:2] == other.content[:2]
 
 
 class Program(BaseModel):
@@ -146,10 +174,13 @@ def sampled_sha256(path: Path, samples: int = _SAMPLES, sample_bytes: int = _SAM
     return f"sampled-sha256:{digest.hexdigest()}"
 
 
-def raw_input(path: Path, told_sha256: str | None) -> Input:
-    """A raw file as input."""
+def raw_input(path: Path, told_sha256: str | None, flat_file: Path | None = None) -> Input:
+    """A raw file as input, perhaps with another one that has the flat fields."""
     size = path.stat().st_size
-    return Input(name=path.name, bytes=size, sha256=told_sha256, fingerprint=sampled_sha256(path))
+    flats = None
+    if flat_file is not None:
+        flats = FlatFile(name=flat_file.name, bytes=flat_file.stat().st_size, fingerprint=sampled_sha256(flat_file))
+    return Input(name=path.name, bytes=size, sha256=told_sha256, fingerprint=sampled_sha256(path), flat_file=flats)
 
 
 def files_input(name: str, files: Iterable[tuple[str, int, str]]) -> Input:

@@ -16,7 +16,7 @@ import numpy as np
 from tomography import journal, ome
 from tomography.errors import OutputError
 from tomography.manifest import Artifact, FileEntry, Manifest, journal_path, journals_of_parts, read_manifest
-from tomography.parts import Format, Part
+from tomography.parts import Format, Part, rows_told
 from tomography.product import Build, Request, intact, own_files
 from tomography.progress import Reporter
 from tomography.pyramid import Pyramid, pyramid_request
@@ -93,7 +93,8 @@ def _joined(
     said = {name: value for name, value in first.results.items() if name not in _OF_THE_FORM}
     files = {entry.path: entry for part in parts for entry in part.files}
     if artifact == "tiff":
-        build = _begun(tiff_request(directory, first.input, first.settings, z, None), files)
+        rows = rows_told(said, z)
+        build = _begun(tiff_request(directory, first.input, first.settings, rows, None), files)
         return build.commit(tiff_results(build, said, (z, y, x)))
     version = next(one for one in Format if ome.SETTINGS[one]["format"] == first.settings["format"])
     made_of = {name: first.settings[name] for name in ("pixel_size_um", "reconstruction")}

@@ -41,6 +41,7 @@ def documents(
     name: str,
     shapes: list[Shape],
     pixel_size_um: float | None,
+    rows: range,
     coarsest: Voxels,
     limits: tuple[float, float],
 ) -> list[tuple[str, bytes]]:
@@ -49,7 +50,7 @@ def documents(
     group = zarr.open_group(MemoryStore(store), mode="w", zarr_format=2 if version is Format.V04 else 3)
     for level, shape in enumerate(shapes):
         group.create_array(str(level), shape=shape, dtype=coarsest.dtype, fill_value=0, **_array(version, coarsest))
-    entry, omero = multiscale(name, shapes, pixel_size_um), _omero(coarsest, limits)
+    entry, omero = multiscale(name, shapes, pixel_size_um, rows), _omero(coarsest, limits)
     if version is Format.V04:
         group.attrs.update({"multiscales": [{"version": "0.4", **entry}], "omero": omero})
     else:
@@ -71,26 +72,33 @@ def _array(version: Format, voxels: Voxels) -> dict[str, Any]:
     }
 
 
-def multiscale(name: str, shapes: list[Shape], pixel_size_um: float | None) -> dict[str, Any]:
-    """The multiscales entry. A voxel's place is that of its middle; without a pixel size, lengths are in pixels."""
+def multiscale(name: str, shapes: list[Shape], pixel_size_um: float | None, rows: range) -> dict[str, Any]:
+    """The multiscales entry. A voxel's place is that of its middle; without a pixel size, lengths are in pixels.
+
+    ``rows`` are the detector rows of the slices: z begins at the first row of the detector.
+    """
     unit = {} if pixel_size_um is None else {"unit": "micrometer"}
     return {
         "name": name.encode("utf-8", "backslashreplace").decode(),
         "type": "mean",
         "axes": [{"name": axis, "type": "space", **unit} for axis in "zyx"],
         "datasets": [
-            {"path": str(level), "coordinateTransformations": _placement(shapes, level, pixel_size_um or 1.0)}
+            {"path": str(level), "coordinateTransformations": _placement(shapes, level, pixel_size_um or 1.0, rows)}
             for level in range(len(shapes))
         ],
     }
 
 
-def _placement(shapes: list[Shape], level: int, pixel: float) -> list[dict[str, Any]]:
+def _placement(shapes: list[Shape], level: int, pixel: float, rows: range) -> list[dict[str, Any]]:
     """Scale and translation of a level. An axis of one voxel is not halved any more, so it does not grow either."""
+    apart, begin = (pixel * rows.step, pixel, pixel), (pixel * rows.start, 0.0, 0.0)
     factors = [2 ** sum(shape[axis] > 1 for shape in shapes[:level]) for axis in range(3)]
     return [
-        {"type": "scale", "scale": [pixel * factor for factor in factors]},
-        {"type": "translation", "translation": [pixel * (factor - 1) / 2 for factor in factors]},
+        {"type": "scale", "scale": [p * factor for p, factor in zip(apart, factors, strict=True)]},
+        {
+            "type": "translation",
+            "translation": [b + p * (f - 1) / 2 for b, p, f in zip(begin, apart, factors, strict=True)],
+        },
     ]
 
 

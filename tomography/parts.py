@@ -1,6 +1,7 @@
 """How a volume is divided: into layers, always the same, and into parts that several processes make.
 
-Belongs here: the height of a layer, which layers are whose, how parts and versions of the format are named.
+Belongs here: the height of a layer, which layers are whose, of which detector rows they are, how parts and versions of
+the format are named.
 Does not: what a part writes, or joining them (tomography.merging). Imports nothing heavy: the command line reads it.
 """
 
@@ -10,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from tomography.errors import SettingsError
 
@@ -39,6 +41,17 @@ class Part:
     def layers(self, count: int) -> range:
         """Those of ``count`` layers that are this part's: parts differ by one layer at most."""
         return range(count * (self.number - 1) // self.of, count * self.number // self.of)
+
+
+def told_of(rows: range) -> dict[str, int]:
+    """What results say of the detector rows of which there are slices."""
+    return {"first": rows.start, "step": rows.step}
+
+
+def rows_told(results: Mapping[str, Any], count: int) -> range:
+    """The detector rows of ``count`` slices, by what results say of them; of one that says nothing, all."""
+    told = results.get("detector_rows", {"first": 0, "step": 1})
+    return range(told["first"], told["first"] + count * told["step"], told["step"])
 
 
 def layers_of(rows: int, part: Part | None) -> range:

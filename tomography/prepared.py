@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class Prepared:
     """``kept`` are the projections that count, ``theta_deg`` [kept] their angles as slices have them, ``moved_px``
-    [kept] by how many columns the sample has moved to the right.
+    [kept] by how many columns the sample has moved to the right; ``rows`` the detector rows of which there are slices.
     """
 
     scan: Scan
@@ -35,6 +35,7 @@ class Prepared:
     kept: npt.NDArray[np.intp]
     theta_deg: npt.NDArray[np.float64]
     moved_px: npt.NDArray[np.float64]
+    rows: range
 
     @classmethod
     def of(cls, scan: Scan, settings: Settings) -> Prepared:
@@ -44,21 +45,33 @@ class Prepared:
             raise SettingsError(
                 f"--ignored-projections {beyond[0]}: the scan's projections are 0 to {scan.angles - 1}."
             )
-        kept = np.setdiff1d(np.arange(scan.angles), sorted(settings.ignored))
+        kept = np.setdiff1d(settings.some_of("projections", scan.angles), sorted(settings.ignored))
         if kept.size < FEWEST_ANGLES:
-            raise SettingsError(f"--ignored-projections leaves {kept.size} projections; at least 3 are needed.")
+            left = "--projections" if settings.projections else "--ignored-projections"
+            raise SettingsError(f"{left} leaves {kept.size} projections; at least {FEWEST_ANGLES} are needed.")
+        if settings.flats is not Flats.MEAN and len(scan.white) and not scan.contents.moments.before:
+            raise SettingsError(
+                f"--flats {settings.flats}: when the flat fields were taken is unknown, since they are of another file."
+            )
+        scan = scan.with_exposure_ratio(settings.flat_exposure_ratio)
         theta = scan.theta_deg[kept] + settings.angle_offset_deg
         moved = settings.drift_across_px * np.linspace(0, 1, scan.angles)[kept]
-        return cls(scan, settings, FrameSteps.of(scan, settings), kept, theta, moved)
+        rows = settings.some_of("rows", scan.rows)
+        return cls(scan, settings, FrameSteps.of(scan, settings), kept, theta, moved, rows)
 
     def read(self, start: int, stop: int, pool: Executor) -> RawRows:
-        """The rows ``start`` to ``stop`` (exclusive), at the angles that count. Raises ScanError."""
-        wanted = range(start, stop)
+        """Of ``rows``, those from ``start`` to ``stop`` (exclusive), at the angles that count. Raises ScanError."""
+        chosen = self.rows[start:stop]
+        if self._reads_only_what_it_takes:
+            raw = self.scan.read_single_rows(chosen)
+            return raw if self.kept.size == self.scan.angles else raw.but(self.kept)
+        wanted = range(chosen[0], chosen[-1] + 1)
         there = self.frames.read_for(wanted)
         raw = replace(self.scan.read_rows(there.start, there.stop), whites=self._whites(there))
         if self.kept.size < self.scan.angles:
             raw = raw.but(self.kept)
-        return raw if self.frames.are_none else self.frames(raw, wanted, self.kept, pool)
+        done = raw if self.frames.are_none else self.frames(raw, wanted, self.kept, pool)
+        return done if chosen.step == 1 else done.part(slice(None, None, chosen.step))
 
     def read_projection(self, number: int, start: int, stop: int) -> RawRows:
         """Some rows of one of the projections that count, by its number among them, each pixel in its right place.
@@ -91,10 +104,11 @@ class Prepared:
 
     def bytes_of(self, rows: int) -> int:
         """What one ``read`` of so many rows holds, while it reads: with its margin, and what becomes of the counts."""
-        some_left_out = self.kept.size < self.scan.angles
-        counts = self.scan.row_bytes * (2 if some_left_out else 1)
+        single = self._reads_only_what_it_takes
+        copies = 1 + (self.kept.size < self.scan.angles) + single  # rows that are read one by one are joined
+        read = rows if single else rows * self.rows.step
         transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns + self.frames.bytes_a_row
-        return (rows + 2 * self.frames.margin_px) * counts + rows * transmissions
+        return (read + 2 * self.frames.margin_px) * self.scan.row_bytes * copies + read * transmissions
 
     def rows_within(self, most_bytes: int) -> int:
         """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""
@@ -104,6 +118,10 @@ class Prepared:
     def takes_single_rows(self) -> bool:
         """Whether a row needs nothing but itself: neither a margin nor flat fields in time."""
         return self.frames.are_none and self.settings.flats is Flats.MEAN
+
+    @property
+    def _reads_only_what_it_takes(self) -> bool:
+        return self.rows.step > 1 and self.takes_single_rows
 
     def _whites(self, rows: range) -> Whites | None:
         if self.settings.flats is Flats.MEAN or len(self.scan.white) == 0:

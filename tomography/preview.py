@@ -129,7 +129,7 @@ class _Slices:
 
 def _slices(look: Look, settings: Settings, pool: ThreadPoolExecutor) -> _Slices:
     """All that are shown, from one geometry: an axis so many pixels to the right is a sinogram as many to the left."""
-    maker = SliceMaker.about(look.scan, settings, look.center)
+    maker = SliceMaker.about(look.scan, settings.model_copy(update={"rows": ""}), look.center)
     prepared = maker.prepared
     if prepared.takes_single_rows:
         kept = look.raw.but(prepared.kept)

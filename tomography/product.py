@@ -60,7 +60,7 @@ class Request:
     @property
     def key(self) -> str:
         """What must be equal for work to be continued: program version, input and settings."""
-        identity = [__version__, self.artifact, self.input.bytes, self.input.fingerprint, self.settings]
+        identity = [__version__, self.artifact, *self.input.content, self.settings]
         return sha256(json.dumps(identity, sort_keys=True).encode())
 
     @property
@@ -228,10 +228,7 @@ def _finished(request: Request, pool: Executor) -> Manifest | None:
         return None
     where = str(request.directory)
     if not manifest.input.same_content(request.input):
-        raise OutputError(
-            f"{where!r} was made from another input ({manifest.input.name!r}, {manifest.input.bytes} bytes): "
-            "choose another output."
-        )
+        raise OutputError(f"{where!r} was made from another input ({manifest.input.said}): choose another output.")
     if manifest.settings != request.settings:
         names = sorted(
             name

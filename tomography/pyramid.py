@@ -27,7 +27,7 @@ from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
 from tomography.memory import plan_pyramid
 from tomography.ome import Shape
-from tomography.parts import LAYER_ROWS, Format, Part, layers_of
+from tomography.parts import LAYER_ROWS, Format, Part, layers_of, rows_told
 from tomography.product import Build, Request, make
 from tomography.progress import Reporter
 from tomography.tiffs import Stack
@@ -193,7 +193,8 @@ class Pyramid:
             return said
         limits = picture.contrast_limits(self.middle)
         name = self.build.request.directory.stem
-        documents = ome.documents(self.version, name, self.shapes, pixel_size_um, self.coarsest, limits)
+        rows = rows_told(facts, self.shape[0])
+        documents = ome.documents(self.version, name, self.shapes, pixel_size_um, rows, self.coarsest, limits)
         self.build.record([self.build.write(path, content) for path, content in documents])
         return {
             **said,

@@ -7,8 +7,8 @@ Does not: where things are in a file (tomography.layouts), turning counts into a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tomography.errors import ScanError
 from tomography.fields import Fields, Whites
 from tomography.hdf5 import absent, first_line, open_hdf5
-from tomography.layouts.contents import Contents, Turn
+from tomography.layouts.contents import Contents, Moments, Turn
 from tomography.layouts.recognise import contents_of
 from tomography.storage import Frames, SpoolError
 
@@ -114,6 +114,10 @@ class Scan:
         dark = self.dark.mean(start, stop)
         return self.as_exposed(self.white.mean(start, stop), dark), dark
 
+    def with_exposure_ratio(self, ratio: float | None) -> Scan:
+        """The scan with this ratio of exposures, if there is one, instead of its own."""
+        return self if ratio is None else replace(self, contents=replace(self.contents, exposure_ratio=ratio))
+
     def as_exposed(self, white: Floats, dark: Floats) -> Floats:
         """Flat fields as they would be with the exposure of projections."""
         ratio = np.float32(self.contents.exposure_ratio)
@@ -164,19 +168,31 @@ class Scan:
 
 
 @contextmanager
-def open_scan(path: Path, *, to_look: bool = False) -> Iterator[Scan]:
+def open_scan(path: Path, flat_file: Path | None = None, *, to_look: bool = False) -> Iterator[Scan]:
     """Open and check a scan.
 
-    ``to_look``: what a reconstruction cannot do without is flagged where it is missing, and something stands for it: a
-    person wants to see just that scan. Raises ScanError where the file is missing, truncated, not HDF5, or its datasets
-    do not fit together.
+    ``flat_file``: a scan without the sample, whose projections are the flat fields. ``to_look``: what a reconstruction
+    cannot do without is flagged where it is missing, and something stands for it: a person wants to see just that scan.
+    Raises ScanError where a file is missing, truncated, not HDF5, or its datasets do not fit together.
     """
-    with open_hdf5(path) as file:
-        yield _checked(path, file, to_look)
+    with open_hdf5(path) as file, nullcontext() if flat_file is None else open_hdf5(flat_file) as other:
+        contents = contents_of(path, file)
+        if flat_file is not None and other is not None:
+            contents = _with_flats_of(contents_of(flat_file, other), flat_file, contents)
+        yield _checked(path, file, contents, to_look)
 
 
-def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
-    contents = contents_of(path, file)
+def _with_flats_of(other: Contents, flat_file: Path, contents: Contents) -> Contents:
+    """The contents with another scan's projections as flat fields: exposed as they are said to be, at no known time."""
+    if other.projections.shape[1:] != contents.projections.shape[1:]:
+        raise ScanError(
+            f"{str(flat_file)!r}: its projections are {other.projections.shape[1:]}, the scan's "
+            f"{contents.projections.shape[1:]}: they are from different detectors or regions of interest."
+        )
+    return replace(contents, flats=other.projections, moments=Moments([], []), exposure_ratio=1.0)
+
+
+def _checked(path: Path, file: h5py.File, contents: Contents, to_look: bool) -> Scan:
     data = contents.projections
     angles, rows, columns = data.shape
     if angles < FEWEST_ANGLES:
@@ -194,7 +210,9 @@ def _checked(path: Path, file: h5py.File, to_look: bool) -> Scan:
             raise
         theta_deg, theta_flags = np.linspace(0, 180, angles), (f"{error} Half a turn is assumed.",)
     pixel_size_um, pixel_flags = _pixel_size_um(contents.pixel_size_mm)
-    flags = (*contents.flags, *theta_flags, *pixel_flags)
+    ratio = contents.exposure_ratio
+    exposed = (f"flat fields were exposed {ratio:g} times as long as projections, and are scaled",)
+    flags = (*contents.flags, *(exposed if ratio != 1 else ()), *theta_flags, *pixel_flags)
     return Scan(path, angles, rows, columns, theta_deg, pixel_size_um, flats, darks, flags, file, contents, data)
 
 

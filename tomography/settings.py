@@ -66,6 +66,7 @@ class Phase(StrEnum):
 
 _NUMBERS = r"(|-?\d+(\.\d+)?(e-?\d+)?(,-?\d+(\.\d+)?(e-?\d+)?)*)"
 _RANGES = r"(|\d+(-\d+)?(,\d+(-\d+)?)*)"
+_SOME = r"(|\d{1,9}|\d{0,9}:\d{0,9}(:[1-9]\d{0,8})?)"
 
 
 class Settings(BaseModel):
@@ -90,8 +91,18 @@ class Settings(BaseModel):
     angle_offset_deg: float = Field(default=0.0, ge=-360, le=360)
     """Turn the slices by this angle, in degrees."""
 
+    rows: str = Field(default="", pattern=f"^{_SOME}$")
+    """Detector rows of which slices are made, counted from 0: one, or ``first:last`` or ``first:last:step``, both ends
+    included; ``::10`` is every tenth. Empty: all."""
+
+    projections: str = Field(default="", pattern=f"^{_SOME}$")
+    """Projections that are used, likewise: ``::2`` is every second. Empty: all."""
+
     ignored_projections: str = Field(default="", pattern=f"^{_RANGES}$")
     """Projections that are left out, counted from 0: numbers and ranges, as ``3,17,20-25``."""
+
+    flat_exposure_ratio: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """The exposure of a flat field, in exposures of a projection. None: what the scan says, else 1."""
 
     flats: Flats = Flats.MEAN
     """Which flat fields normalise a projection: their ``mean``, those taken before and after it ``interpolated`` in
@@ -203,6 +214,16 @@ class Settings(BaseModel):
             first, _, last = part.partition("-")
             found |= set(range(int(first), int(last or first) + 1))
         return frozenset(found)
+
+    def some_of(self, setting: str, count: int) -> range:
+        """Those of ``count`` rows, or projections, that are wanted. Raises SettingsError where there are fewer."""
+        words = str(getattr(self, setting))
+        parts = words.split(":")
+        first, step = int(parts[0] or 0), int(parts[2]) if len(parts) == 3 else 1
+        last = first if len(parts) == 1 and words else int(parts[1]) if len(parts) > 1 and parts[1] else count - 1
+        if not first <= last < count:
+            raise SettingsError(f"{option(setting)} {words}: the scan's {setting} are 0 to {count - 1}.")
+        return range(first, last + 1, step)
 
     @property
     def lens_polynomial(self) -> tuple[float, ...]:

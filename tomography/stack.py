@@ -25,7 +25,7 @@ from tomography.manifest import FileEntry, Input, Manifest
 from tomography.memory import Plan, plan_reconstruction
 from tomography.normalise import lit
 from tomography.ome import Shape
-from tomography.parts import LAYER_ROWS, Format, Part, layers_of
+from tomography.parts import LAYER_ROWS, Format, Part, layers_of, rows_told, told_of
 from tomography.product import Build, Request, make_together
 from tomography.progress import Reporter
 from tomography.pyramid import Layers, Pyramid, level_shapes, pyramid_request
@@ -55,12 +55,13 @@ def reconstruct(
     Raises OutputError, CenterError, ScanError, SettingsError.
     """
     said = settings.model_dump(mode="json")
+    rows = settings.some_of("rows", scan.rows)
     requests = []
     if outputs.tiff is not None:
-        requests.append(tiff_request(outputs.tiff, source, said, scan.rows, outputs.part))
+        requests.append(tiff_request(outputs.tiff, source, said, rows, outputs.part))
     if outputs.pyramid is not None:
         of_pyramid = {"pixel_size_um": scan.pixel_size_um, "reconstruction": said}
-        requests.append(pyramid_request(outputs.pyramid, outputs.version, source, of_pyramid, scan.rows, outputs.part))
+        requests.append(pyramid_request(outputs.pyramid, outputs.version, source, of_pyramid, len(rows), outputs.part))
     if not requests or outputs.tiff == outputs.pyramid:
         raise OutputError("say where the slices go: a folder for TIFF files, --pyramid OUT.zarr, or both.")
 
@@ -69,7 +70,7 @@ def reconstruct(
         def work(builds: Sequence[Build | None]) -> list[dict[str, Any]]:
             by_kind = {request.artifact: build for request, build in zip(requests, builds, strict=True)}
             slices = SliceMaker.of(scan, settings)
-            shape = (scan.rows, slices.geometry.columns, slices.geometry.columns)
+            shape = (len(rows), slices.geometry.columns, slices.geometry.columns)
             shapes = [] if by_kind.get("zarr") is None else level_shapes(shape)
             plan = plan_reconstruction(machine, slices.prepared, slices.geometry, shapes, outputs.version, 4)
             with ThreadPoolExecutor(plan.threads) as workers:
@@ -80,14 +81,15 @@ def reconstruct(
     return [(request.directory, *one) for request, one in zip(requests, made, strict=True)]
 
 
-def tiff_request(directory: Path, source: Input, said: dict[str, Any], rows: int, part: Part | None) -> Request:
+def tiff_request(directory: Path, source: Input, said: dict[str, Any], rows: range, part: Part | None) -> Request:
     """A stack of TIFF files that somebody wants, or a part of it."""
     own = re.compile(re.escape(directory.name) + r"_(\d{5,})\.tiff")
-    layers = layers_of(rows, part)
+    layers = layers_of(len(rows), part)
 
     def mine(name: str) -> bool:
         match = own.fullmatch(name)
-        return part is None or (match is not None and int(match[1]) // LAYER_ROWS in layers)
+        row = -1 if match is None else int(match[1])
+        return part is None or (row in rows and rows.index(row) // LAYER_ROWS in layers)
 
     return Request(directory, "tiff", source, said, lambda name: bool(own.fullmatch(name)), part, mine)
 
@@ -106,7 +108,10 @@ class _Run:
 
     def make(self, tiff: Build | None, zarr: Build | None) -> list[dict[str, Any]]:
         """Make what is missing; the results of each build."""
-        said = facts(self.scan, self.slices.center, flags_of(self.scan, self.slices))
+        said = {
+            **facts(self.scan, self.slices.center, flags_of(self.scan, self.slices)),
+            "detector_rows": told_of(self.slices.prepared.rows),
+        }
         pixel = self.scan.pixel_size_um
         shape = self.shape
         pyramid = None if zarr is None else Pyramid(zarr, self.outputs.version, shape, np.dtype(np.float32), self.pool)
@@ -124,9 +129,9 @@ class _Run:
 
     def _layers(self, tiff: Build | None, pyramid: Pyramid | None) -> Layers:
         """The layers that a product lacks, in order. Where the files of the stack are intact, they are read."""
-        rows, own = self.scan.rows, layers_of(self.scan.rows, self.outputs.part)
-        slabs = {layer: slab_of(layer, rows) for layer in own}
-        unread = {} if tiff is None else {layer: slab for layer, slab in slabs.items() if _lacks(tiff, slab)}
+        rows = self.slices.prepared.rows
+        slabs = {layer: slab_of(layer, len(rows)) for layer in layers_of(len(rows), self.outputs.part)}
+        unread = {} if tiff is None else {layer: slab for layer, slab in slabs.items() if _lacks(tiff, rows, slab)}
         needed = [] if pyramid is None else pyramid.missing
         if self.outputs.tiff is None:
             unread = {layer: slabs[layer] for layer in needed}
@@ -140,7 +145,7 @@ class _Run:
             if pyramid is not None:
                 room[row % LAYER_ROWS] = image
             if tiff is not None:
-                name = tiff_name(tiff.request.directory.name, row)
+                name = tiff_name(tiff.request.directory.name, rows[row])
                 entries.append(tiff.write(name, encode_tiff(image, self.scan.pixel_size_um)))
 
         def told(slices: int) -> None:
@@ -165,14 +170,15 @@ class _Run:
         assert directory is not None  # noqa: S101 its files are intact
 
         def read(row: int) -> None:
-            room[row - start] = read_tiff(directory / tiff_name(directory.name, row))
+            name = tiff_name(directory.name, self.slices.prepared.rows[row])
+            room[row - start] = read_tiff(directory / name)
 
         for _ in self.pool.map(read, range(start, stop)):
             pass
 
 
-def _lacks(tiff: Build, slab: tuple[int, int]) -> bool:
-    return any(tiff_name(tiff.request.directory.name, row) not in tiff.kept for row in range(*slab))
+def _lacks(tiff: Build, rows: range, slab: tuple[int, int]) -> bool:
+    return any(tiff_name(tiff.request.directory.name, row) not in tiff.kept for row in rows[slice(*slab)])
 
 
 def tiff_results(build: Build, said: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -181,7 +187,7 @@ def tiff_results(build: Build, said: dict[str, Any], shape: tuple[int, int, int]
     if build.request.part is not None:
         return results
     directory = build.request.directory
-    middle = read_tiff(directory / tiff_name(directory.name, shape[0] // 2))
+    middle = read_tiff(directory / tiff_name(directory.name, rows_told(said, shape[0])[shape[0] // 2]))
     limits = picture.contrast_limits(middle)
     return {
         **results,

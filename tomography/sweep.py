@@ -31,6 +31,7 @@ from tomography.slabs import SliceMaker
 Floats = npt.NDArray[np.float32]
 
 MOST_VALUES = 50
+MOST_ROWS = 50
 A_LINE = 5
 _OWN = re.compile(r"\d\d_slice_\d+\.png|\d\d_settings\.yaml|sheet\.png")
 
@@ -44,14 +45,15 @@ class Try:
 
 
 def tries(base: Settings, name: str, values: str) -> list[Try]:
-    """The settings with each value of one of them: ``a,b,c``, or ``first:last:step`` for numbers, both ends included.
-
-    Raises SettingsError.
+    """The settings, less ``rows``, with each value of one of them: ``a,b,c``, or ``first:last:step`` for numbers, both
+    ends included. Raises SettingsError.
     """
+    if name == "rows":
+        raise SettingsError("--over rows: a sheet shows several rows anyway; --rows says which.")
     words = _range(values) if ":" in values else [word.strip() for word in values.split(",") if word.strip()]
     if not 1 <= len(words) <= MOST_VALUES:
         raise SettingsError(f"--values {values}: {len(words)} values; 1 to {MOST_VALUES} can be looked at.")
-    return [Try(word, settings_of({**base.model_dump(), name: word})) for word in words]
+    return [Try(word, settings_of({**base.model_dump(), "rows": "", name: word})) for word in words]
 
 
 def _range(values: str) -> list[str]:
@@ -71,20 +73,20 @@ def sweep(
     directory: Path,
     name: str,
     chosen: Sequence[Try],
-    rows: Sequence[int],
+    base: Settings,
     threads: int,
     reporter: Reporter,
 ) -> tuple[Manifest, bool]:
     """Write the sheet, every slice at full size, and every value's settings; returns the manifest and whether anything
     had to be made.
 
-    ``rows``: those of which slices are made; none for three of them. Raises OutputError, CenterError, ScanError,
-    SettingsError.
+    Slices are made of the rows of ``base``, or of three of them where it says none. Raises OutputError, CenterError,
+    ScanError, SettingsError.
     """
-    rows = list(rows) or list(looked_at_rows(scan.rows))
-    beyond = [row for row in rows if not 0 <= row < scan.rows]
-    if beyond:
-        raise SettingsError(f"--rows {beyond[0]}: the scan's rows are 0 to {scan.rows - 1}.")
+    every = base.some_of("rows", scan.rows)
+    rows = list(every if base.rows else looked_at_rows(every))
+    if len(rows) > MOST_ROWS:
+        raise SettingsError(f"--rows {base.rows}: {len(rows)} rows; at most {MOST_ROWS} can be looked at.")
     asked = {"setting": name, "rows": rows, "values": [one.settings.model_dump(mode="json") for one in chosen]}
     request = Request(directory, "sweep", source, asked, lambda path: bool(_OWN.fullmatch(path)))
     with ThreadPoolExecutor(threads) as pool:

@@ -120,12 +120,21 @@ def open_stack(directory: Path, raw: Path | None) -> Stack:
 
 
 def _with_manifest(directory: Path, manifest: Manifest, raw: Path | None) -> Stack:
-    if raw is not None and not manifest.input.same_content(raw_input(raw, None)):
+    if raw is not None and not manifest.input.same_file(raw_input(raw, None)):
         raise StackError(
             f"{str(directory)!r} was reconstructed from another file ({manifest.input.name!r}, "
             f"{manifest.input.bytes} bytes) than {str(raw)!r}."
         )
-    told = {"center_px", "center_found_by", "center_spread_px", "unit", "pixel_size_um", "angles", "flags"}
+    told = {
+        "center_px",
+        "center_found_by",
+        "center_spread_px",
+        "unit",
+        "pixel_size_um",
+        "angles",
+        "flags",
+        "detector_rows",
+    }
     z, y, x = manifest.results["shape"]
     return Stack(
         directory,

@@ -97,7 +97,7 @@ def test_each_level_lies_where_the_middles_of_its_voxels_are() -> None:
     shapes = level_shapes((3, 511, 300))
     placed = [
         {step["type"]: step[step["type"]] for step in dataset["coordinateTransformations"]}
-        for dataset in multiscale("rec", shapes, 0.5)["datasets"]
+        for dataset in multiscale("rec", shapes, 0.5, range(shapes[0][0]))["datasets"]
     ]
     for axis in range(3):
         position = np.arange(4) * placed[0]["scale"][axis] + placed[0]["translation"][axis]
@@ -107,7 +107,7 @@ def test_each_level_lies_where_the_middles_of_its_voxels_are() -> None:
 
 
 def test_lengths_without_a_pixel_size_have_no_unit() -> None:
-    entry = multiscale("rec", [(3, 5, 5)], None)
+    entry = multiscale("rec", [(3, 5, 5)], None, range(3))
     assert entry["axes"][0] == {"name": "z", "type": "space"}
     assert entry["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.0, 1.0, 1.0]
 

@@ -37,16 +37,13 @@ def read(path: Path, file: h5py.File) -> Contents:
     """What the file holds. Raises ScanError where there are no projections."""
     known = data_exchange.read(path, file)
     pixel_size_um, energy_kev = number(file, PIXEL_SIZE_UM), measured(file, data_exchange.ENERGY_EV)
-    ratio = _exposure_ratio(file)
-    exposed = (f"flat fields were exposed {ratio:g} times as long as projections, and are scaled",)
     return replace(
         known,
         layout="TomoScan",
         turn=data_exchange.turn(path, file, "start", "step"),
         pixel_size_mm=None if pixel_size_um is None else pixel_size_um / 1000,
         energy_ev=None if energy_kev is None else energy_kev * 1000,
-        exposure_ratio=ratio,
-        flags=exposed if ratio != 1 else (),
+        exposure_ratio=_exposure_ratio(file),
     )
 
 
