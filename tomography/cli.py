@@ -232,6 +232,37 @@ def sweep(
 
 
 @app.command()
+@with_settings
+def projections(
+    raw: Raw,
+    out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="A TIFF file a projection.")],
+    counts: Annotated[
+        bool, typer.Option("--counts", help="As counted, with flat and dark fields, instead of normalised.")
+    ] = False,
+    settings_file: SettingsFile = None,
+    flat_file: FlatFile = None,
+    input_sha256: Sha256 = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Write projections as TIFF files: normalised (0: no light, 1: all of it), or as they were counted."""
+    with _command(as_json, threads) as command:
+        settings = settings_of(given, settings_file)
+        from tomography.manifest import raw_input
+        from tomography.projections import Content, write_projections
+        from tomography.scan import open_scan
+
+        content = Content.RAW if counts else Content.NORMALISED
+        with open_scan(raw, flat_file) as scan:
+            product, source = _product(out_dir), raw_input(raw, _sha256(input_sha256), flat_file)
+            threads_ = command.machine.threads
+            made = write_projections(scan, source, product, settings, content, threads_, command.reporter)
+        command.finish(product, *made)
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help="A stack of TIFF files, or a pyramid (.zarr).")],
     second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another result of the same shape.")],

@@ -80,6 +80,10 @@ class Fields:
         """The mean of each group of frames, [group, row, column], of some rows. Raises ScanError."""
         return np.stack([self._mean_over(range(len(self))[group], start, stop) for group in groups])
 
+    def frame(self, number: int) -> npt.NDArray[Any]:
+        """One whole frame [row, column], as counted. Raises ScanError."""
+        return self._read(number, 0, self._frame[0])
+
     def some(self, most: int) -> npt.NDArray[Any]:
         """Whole frames [frame, row, column], at most so many, spread over all of them. Raises ScanError."""
         if not len(self):

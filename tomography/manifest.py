@@ -19,7 +19,7 @@ from tomography import __version__
 from tomography.errors import OutputError
 from tomography.parts import Part
 
-Artifact = Literal["tiff", "zarr", "preview", "comparison", "sweep"]
+Artifact = Literal["tiff", "zarr", "preview", "comparison", "sweep", "projections"]
 
 PICTURES = ("thumbnail_png", "contact_sheet_jpeg")
 """Results that are pictures, in base64: for whoever shows them, and too long for a terminal."""
@@ -30,6 +30,7 @@ _SUFFIX: dict[Artifact, str] = {
     "preview": ".preview",
     "comparison": ".comparison",
     "sweep": ".sweep",
+    "projections": ".projections",
 }
 _SAMPLES = 16
 _SAMPLE_BYTES = 64 * 1024

@@ -86,6 +86,14 @@ class Prepared:
         with ThreadPoolExecutor(1) as pool:
             return steps(raw, wanted, numbers, pool)
 
+    def read_projections(self, numbers: npt.NDArray[np.intp], pool: Executor) -> RawRows:
+        """All rows of some projections, by their numbers in the scan, after the steps that need whole frames."""
+        rows = range(self.scan.rows)
+        counts = np.stack([self.scan.read_projection(int(number)) for number in numbers])
+        whites = self._whites(rows)
+        raw = RawRows(counts, *self.scan.fields(0, len(rows)), None if whites is None else whites.but(numbers))
+        return raw if self.frames.are_none else self.frames(raw, rows, numbers, pool)
+
     def half_turn(self) -> npt.NDArray[np.intp]:
         """The projections of the first half turn, with ascending angles, without the one that is opposite to the first:
         their numbers among those that count.

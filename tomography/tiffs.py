@@ -42,8 +42,8 @@ def tiff_name(stem: str, row: int) -> str:
     return f"{stem}_{row:05d}.tiff"
 
 
-def encode_tiff(image: Floats, pixel_size_um: float | None) -> bytes:
-    """A TIFF file of one float32 slice, with its resolution where it is known, and without a date."""
+def encode_tiff(image: npt.NDArray[Any], pixel_size_um: float | None) -> bytes:
+    """A TIFF file of one image, with its resolution where it is known, and without a date."""
     resolution: dict[str, Any] = {}
     if pixel_size_um is not None:
         resolution = {"resolution": (1e4 / pixel_size_um,) * 2, "resolutionunit": "CENTIMETER"}
