@@ -1,7 +1,7 @@
 """Rings: what the detector gets wrong in the same column at every angle.
 
 Belongs here: corrections of a sinogram for its columns.
-Does not: dead pixels (tomography.normalise).
+Does not: dead pixels (tomography.normalise), or rings of a slice (tomography.polar).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import scipy.fft
 from scipy.ndimage import median_filter, uniform_filter1d
 
 from tomography.settings import Rings, Settings
+from tomography.stripes import without_stripes
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -27,6 +28,12 @@ def correct_rings(sinograms: Floats, settings: Settings) -> Floats:
     if method is Rings.FOURIER_WAVELET:
         for sinogram in sinograms:
             sinogram[:] = _fourier_wavelet(sinogram, settings.rings_level, settings.rings_sigma)
+        return sinograms
+    if method is Rings.VO:
+        for sinogram in sinograms:
+            sinogram[:] = without_stripes(
+                sinogram, settings.rings_ratio, settings.rings_large_px, settings.rings_size_px
+            )
         return sinograms
     mean = sinograms.mean(axis=1, dtype=np.float64)
     if method is Rings.TITARENKO:

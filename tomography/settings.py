@@ -38,6 +38,7 @@ class Rings(StrEnum):
     FOURIER_WAVELET = "fourier-wavelet"
     TITARENKO = "titarenko"
     SMOOTHING = "smoothing"
+    VO = "vo"
     NONE = "none"
 
 
@@ -163,7 +164,7 @@ class Settings(BaseModel):
     """The correction of rings."""
 
     rings_size_px: int = Field(default=9, ge=3, le=101)
-    """The width of the median (``mean-sinogram``) or mean (``smoothing``) over columns, in pixels; odd."""
+    """The width of the median (``mean-sinogram``, ``vo``) or mean (``smoothing``) over columns, in pixels; odd."""
 
     rings_level: int = Field(default=4, ge=1, le=12)
     """Levels of the wavelet transform (``fourier-wavelet``): more reach wider rings."""
@@ -173,6 +174,18 @@ class Settings(BaseModel):
 
     rings_alpha: float = Field(default=1.5, gt=0, le=100)
     """The strength of the regularisation (``titarenko``): smaller is stronger."""
+
+    rings_large_px: int = Field(default=61, ge=3, le=501)
+    """The width of the median that finds wide and dead stripes (``vo``), in pixels: wider than these."""
+
+    rings_ratio: float = Field(default=3.0, gt=0, le=100)
+    """From how many times the noise of the columns on a stripe is wide or dead (``vo``): less finds more."""
+
+    rings_polar_px: int = Field(default=0, ge=0, le=501)
+    """Remove rings from the slices too, in polar coordinates: the width of the median over radii; 0: none."""
+
+    rings_polar_arc_deg: float = Field(default=30.0, ge=1, le=180)
+    """So far around goes what is a ring there, in degrees."""
 
     filter: Filter = Filter.RAMP
     """The window over the ramp."""

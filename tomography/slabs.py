@@ -18,6 +18,7 @@ from tomography.center import Center, center_of
 from tomography.fourier import Geometry, Reconstructor, geometry
 from tomography.normalise import absorption
 from tomography.parts import LAYER_ROWS
+from tomography.polar import PolarRings
 from tomography.prepared import Prepared
 from tomography.rings import correct_rings
 from tomography.scan import RawRows, Scan
@@ -34,6 +35,7 @@ class SliceMaker:
     prepared: Prepared
     center: Center
     geometry: Geometry
+    polar: PolarRings
     local: threading.local
 
     @classmethod
@@ -48,7 +50,8 @@ class SliceMaker:
         shared = geometry(
             prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um, prepared.moved_px
         )
-        return cls(prepared, center, shared, threading.local())
+        polar = PolarRings(shared.columns, settings.rings_polar_px, settings.rings_polar_arc_deg)
+        return cls(prepared, center, shared, polar, threading.local())
 
     def __call__(self, raw: RawRows) -> Floats:
         """The slices [1 or 2, n, n] of one or two prepared detector rows."""
@@ -56,7 +59,7 @@ class SliceMaker:
             self.local.reconstructor = Reconstructor(self.geometry)
         settings = self.prepared.settings
         slices: Floats = self.local.reconstructor(correct_rings(absorption(raw, settings), settings))
-        return slices
+        return self.polar(slices)
 
 
 def slab_of(layer: int, rows: int) -> Slab:

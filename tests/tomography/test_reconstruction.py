@@ -56,7 +56,9 @@ def phantom(request: pytest.FixtureRequest) -> Phantom:
     return Phantom(rows=6, columns=columns, angles=angles, noisy=False)
 
 
-@pytest.mark.parametrize("rings", Rings)
+@pytest.mark.parametrize(
+    "rings", [rings for rings in Rings if rings is not Rings.VO]
+)  # that one tells stripes by the noise: test_rings
 def test_the_gain_is_one(phantom: Phantom, rings: Rings) -> None:
     found = slices_of(phantom, Settings(rings=rings), phantom.pixel_size_um)[0]
     truth = true_slice(phantom, ROW)
