@@ -8,6 +8,9 @@ INSTALLED := .venv/.installed
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
 TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
 
+# What our programs are measured against, in an environment of its own: it does not agree with what the platform needs.
+PEERS := algotom dask-image ducc0 ngff-zarr scikit-image
+
 # Of two modules only the functions that decide.
 GUARDS := 'beamlines.*' 'resources.*' 'als_assets.retention.proving.*' 'als_assets.retention.planning.x_decide_scan*' \
 	'als_assets.retention.planning.x__counts*' 'als_assets.retention.planning.x__facts*' \
@@ -16,7 +19,7 @@ GUARDS := 'beamlines.*' 'resources.*' 'als_assets.retention.proving.*' 'als_asse
 SCORE := 'import json; found = json.load(open("mutants/mutmut-cicd-stats.json")); noticed = found["killed"] + found["timeout"]; \
 	tried = noticed + found["survived"] + found["no_tests"]; print(f"{noticed} of {tried} mutants noticed: {noticed / tried:.1%}")'
 
-.PHONY: help install demo up scan test integration check bench faults mutants lock screenshots clean
+.PHONY: help install demo up scan test integration check bench accuracy faults mutants lock screenshots clean
 .DEFAULT_GOAL := help
 
 help:                 ## This list
@@ -50,10 +53,13 @@ integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as 
 check: $(INSTALLED)   ## Lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy als als_assets beamlines benchmarks campaign resources sensors tomography twin
+	$(BIN)/mypy accuracy als als_assets beamlines benchmarks campaign peers resources sensors tomography twin
 
 bench: $(INSTALLED)   ## Figures, each beside a peer or a limit measured in the same run
 	$(BIN)/python -m benchmarks
+
+accuracy: $(INSTALLED) ## Slices and pyramids beside phantoms and other programs, with pictures; the report is var/accuracy.md
+	$(BIN)/python -m accuracy
 
 faults: $(INSTALLED)  ## Let everything go wrong: CASES=300 cases, SEED=1, and 10,000 steps of retention; the report is var/faults.md
 	$(BIN)/python -m campaign --cases $(or $(CASES),300) --seed $(or $(SEED),1) --parts
@@ -69,6 +75,7 @@ mutants: $(INSTALLED)   ## Change each guard of deletion once: does a test fail?
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(BIN)/python -c $(TOMOGRAPHY_NEEDS) | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
+	{ $(BIN)/python -c $(TOMOGRAPHY_NEEDS); printf '%s\n' $(PEERS); } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-peers.lock
 	{ echo globus-compute-endpoint; grep -oE '^globus-compute-[a-z]+==[^ ]+' requirements.lock; } | $(LOCK) - -o requirements-endpoint.lock
 
 screenshots: $(INSTALLED) ## Take the pictures of the README from a running `make up` (needs chromium)

@@ -14,27 +14,22 @@ back over the full turn. So nothing is interpolated, and no projection needs a p
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
-import finufft
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
 from tomography.errors import CenterError, SettingsError
-from tomography.settings import Filter, Padding, Settings
+from tomography.nufft import check_installed, transform
+from tomography.settings import Filter, Nufft, Padding, Settings
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-ACCURACY = 1e-4
-UPSAMPLING = 1.25  # half the memory and two thirds of the time of 2, and still within ACCURACY
 WIDEST_GAP = 5.0  # in mean gaps: a wider one is a wedge that was never measured
 LEAST_OVERLAP_PX = 4.0  # of opposite projections: they are blended there
 WIDEST_STITCHED_GAP_DEG = 90.0  # half a turn has one of 180
-
-_planning = threading.Lock()  # FFT planners are not thread-safe on every build
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,7 @@ class Geometry:
     across: Floats
     shares: Floats | None
     outside: npt.NDArray[np.bool_] | None
+    nufft: Nufft
 
 
 def geometry(
@@ -72,8 +68,10 @@ def geometry(
 
     ``moved_px`` [angle]: by how many columns the sample, and with it the axis, is further than ``center_px``.
 
-    Raises SettingsError and CenterError where opposite projections are to be joined and cannot be.
+    Raises SettingsError and CenterError where opposite projections are to be joined and cannot be, and SettingsError
+    where the transform's library is not installed.
     """
+    check_installed(settings.nufft)
     width = slice_width(columns, center_px, settings)
     padded = scipy.fft.next_fast_len(int(np.ceil(settings.padding_factor * width)))
     left = (padded - columns) // 2
@@ -112,6 +110,7 @@ def geometry(
         across.ravel(),
         shares,
         _outside_circle(width) if settings.circle else None,
+        settings.nufft,
     )
 
 
@@ -159,11 +158,7 @@ class Reconstructor:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         n = geometry.columns
-        with _planning:
-            self._plan = finufft.Plan(
-                1, (n, n), eps=ACCURACY, isign=1, dtype="complex64", nthreads=1, upsampfac=UPSAMPLING
-            )
-            self._plan.setpts(geometry.down, geometry.across)
+        self._transform = transform(geometry.nufft, n, geometry.down, geometry.across)
         # Kept from slice to slice: fresh memory each time costs as much as the Fourier transform of the rows.
         self._padded = np.zeros((len(geometry.weights), geometry.padded), np.complex64)
         self._pair = np.empty((n, n), np.complex64)
@@ -189,7 +184,7 @@ class Reconstructor:
         spectrum *= g.weights
         if moved_px:
             spectrum *= np.exp(2j * np.pi * moved_px * scipy.fft.fftfreq(g.padded)).astype(np.complex64)
-        pair = self._plan.execute(spectrum.ravel(), out=self._pair)
+        pair = self._transform(spectrum.ravel(), self._pair)
         slices = np.stack([pair.real, pair.imag][: len(sinograms)])
         if g.outside is not None:
             slices[:, g.outside] = 0

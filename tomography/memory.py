@@ -14,8 +14,9 @@ from math import prod
 
 from tomography.chunks import CHUNKINGS
 from tomography.errors import LimitError
-from tomography.fourier import UPSAMPLING, Geometry
+from tomography.fourier import Geometry
 from tomography.machine import Machine
+from tomography.nufft import UPSAMPLING
 from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format
 from tomography.prepared import Prepared

@@ -75,6 +75,9 @@ class Phantom:
 
     pixel_size_um: float = 0.65
     range_deg: float = 180.0
+    bodies: tuple[Body, ...] = BODIES
+    pixel_width: float = 0.0
+    """Over which part of its column a detector pixel averages: 1 as real ones do, 0 for a line through its middle."""
 
     @property
     def axis_px(self) -> float:
@@ -99,7 +102,7 @@ def true_slice(phantom: Phantom, row: int) -> Doubles:
     x, y = position[None, :], position[:, None]
     z = np.array([(row + 0.5) / phantom.rows])
     total = np.zeros((phantom.columns, phantom.columns))
-    for body in BODIES:
+    for body in phantom.bodies:
         scale = body.cross_section(z)[0]
         if scale == 0:
             continue
@@ -112,7 +115,7 @@ def true_slice(phantom: Phantom, row: int) -> Doubles:
 
 
 def true_projection(phantom: Phantom, angle_deg: float) -> Doubles:
-    """The exact line integrals through the pixel centres, [row, column], without unit.
+    """The exact line integrals through the pixel centres, or their means over pixels, [row, column], without unit.
 
     The chord of an ellipse with semi-axes a and b, seen at an angle, is 2 a b sqrt(A^2 - t^2) / A^2 with
     A^2 = a^2 cos^2 + b^2 sin^2 (Kak and Slaney, 1988, eq. 3.4).
@@ -122,13 +125,28 @@ def true_projection(phantom: Phantom, angle_deg: float) -> Doubles:
     t = ((np.arange(phantom.columns) - phantom.axis_px) / half)[None, :]
     z = ((np.arange(phantom.rows) + 0.5) / phantom.rows)[:, None]
     total = np.zeros((phantom.rows, phantom.columns))
-    for body in BODIES:
+    for body in phantom.bodies:
         turned = theta - np.deg2rad(body.turned_deg)
         reach2 = (body.half_length * np.cos(turned)) ** 2 + (body.half_width * np.sin(turned)) ** 2
         offset = t - (body.x * np.cos(theta) + body.y * np.sin(theta))
-        chord = np.sqrt(np.clip(reach2 * body.cross_section(z) ** 2 - offset**2, 0, None))
-        total += 2 * body.density * body.half_length * body.half_width / reach2 * chord
+        half_chord = _half_chords(offset, np.sqrt(reach2) * body.cross_section(z), phantom.pixel_width / half)
+        total += 2 * body.density * body.half_length * body.half_width / reach2 * half_chord
     return total * half * phantom.density_per_px
+
+
+def _half_chords(offset: Doubles, reach: Doubles, width: float) -> Doubles:
+    """sqrt(reach^2 - offset^2), 0 beyond; its mean over a ``width`` about each offset, from its antiderivative."""
+    if width == 0:
+        chords: Doubles = np.sqrt(np.clip(reach**2 - offset**2, 0, None))
+        return chords
+
+    def up_to(t: Doubles) -> Doubles:
+        within = np.clip(t, -reach, reach)
+        share = np.divide(within, reach, out=np.zeros_like(within), where=reach > 0)
+        area: Doubles = (within * np.sqrt(np.clip(reach**2 - within**2, 0, None)) + reach**2 * np.arcsin(share)) / 2
+        return area
+
+    return (up_to(offset + width / 2) - up_to(offset - width / 2)) / width
 
 
 def write_phantom(path: Path, phantom: Phantom, on_angle: Callable[[int, int], None]) -> None:

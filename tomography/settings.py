@@ -65,6 +65,13 @@ class Phase(StrEnum):
     LEGACY = "legacy"
 
 
+class Nufft(StrEnum):
+    """The library of the non-uniform FFT."""
+
+    FINUFFT = "finufft"
+    DUCC0 = "ducc0"
+
+
 _NUMBERS = r"(|-?\d+(\.\d+)?(e-?\d+)?(,-?\d+(\.\d+)?(e-?\d+)?)*)"
 _RANGES = r"(|\d+(-\d+)?(,\d+(-\d+)?)*)"
 _SOME = r"(|\d{1,9}|\d{0,9}:\d{0,9}(:[1-9]\d{0,8})?)"
@@ -205,6 +212,9 @@ class Settings(BaseModel):
 
     circle: bool = True
     """Set everything outside the circle that all projections see to zero."""
+
+    nufft: Nufft = Nufft.FINUFFT
+    """The library of the back-projection: ``ducc0`` is faster, and an extra of its own under the GPL."""
 
     def arguments(self) -> list[str]:
         """These settings as arguments of ``tomography reconstruct`` or ``preview``; defaults are spelled out."""

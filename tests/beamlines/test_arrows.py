@@ -17,7 +17,7 @@ ALLOWED = {
     "twin": {"beamlines"},
 }
 """Beyond itself. `twin` may read what the world is from the same files; nothing may import `twin`."""
-TOOLS = {"benchmarks", "campaign"}
+TOOLS = {"accuracy", "benchmarks", "campaign", "peers"}
 """They drive everything, as tests do, and are in no wheel."""
 COMPOSITION_ROOT = "als_assets/definitions.py"
 PURE = {"hypothesis", "pydantic", "yaml"}

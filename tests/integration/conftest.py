@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from peers.environment import installed
 from twin.compute.servers import BROKER, broker
 from twin.scheduler import Cluster
 from twin.scheduler.servers import PROGRAMS, REST_PROGRAMS, SlurmServers, slurm_servers
@@ -63,15 +63,9 @@ def broker_url() -> Iterator[str]:
 def endpoint_program() -> Path:
     """globus-compute-endpoint as it is locked, on this very Python: the functions of its clients must run there."""
     began = time.monotonic()
-    uv, done = Path(sys.executable).with_name("uv"), ENDPOINT / ENDPOINT_LOCK.name
-    if not done.exists() or done.read_bytes() != ENDPOINT_LOCK.read_bytes():
-        python = str(ENDPOINT / "bin" / "python")
-        sync = ("pip", "sync", "--quiet", "--require-hashes", "--python", python, str(ENDPOINT_LOCK))
-        for command in (("venv", "--quiet", "--clear", "--python", sys.executable, str(ENDPOINT)), sync):
-            subprocess.run([uv, *command], check=True)
-        shutil.copyfile(ENDPOINT_LOCK, done)
+    python = installed(ENDPOINT_LOCK, ENDPOINT)
     took["looking for globus-compute-endpoint, and installing it"] = time.monotonic() - began
-    return ENDPOINT / "bin" / "globus-compute-endpoint"
+    return python.with_name("globus-compute-endpoint")
 
 
 def _install_slurm(*, rest: bool) -> None:

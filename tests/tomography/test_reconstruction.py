@@ -1,5 +1,6 @@
 """Slices are right: value, place, orientation, unit."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomography.center import center_of
-from tomography.errors import CenterError
+from tomography.errors import CenterError, SettingsError
 from tomography.fourier import Reconstructor, angle_weights, geometry, missing_wedge_deg
 from tomography.normalise import absorption
 from tomography.opposite import opposite_pair
 from tomography.phantom import Phantom, true_projection, true_slice
 from tomography.rings import correct_rings
 from tomography.scan import RawRows, open_scan
-from tomography.settings import Filter, Rings, Settings
+from tomography.settings import Filter, Nufft, Rings, Settings
 
 Floats = npt.NDArray[np.float32]
 ROW = 2
@@ -245,3 +246,9 @@ def test_the_opposite_pair_is_found_by_angle_and_not_by_position() -> None:
 def test_a_real_tooth_has_its_known_centre(tooth: Path) -> None:
     with open_scan(tooth) as scan:
         assert center_of(scan, Settings(strict_center=True)).center_px == pytest.approx(295.6, abs=0.1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ducc0") is not None, reason="the extra is installed")
+def test_a_transform_whose_library_is_not_installed_is_refused() -> None:
+    with pytest.raises(SettingsError, match="Install the extra `ducc0`"):
+        geometry(np.linspace(0, 180, 31), 96, 47.5, Settings(nufft=Nufft.DUCC0), None)
