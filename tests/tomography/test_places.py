@@ -8,14 +8,17 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
 from scipy.ndimage import map_coordinates
+from typer.testing import Result
 
 from tomography.center import center_of
 from tomography.phantom import Phantom, true_projection, true_slice
 from tomography.scan import open_scan
-from tomography.settings import CenterMethod, Settings
+from tomography.settings import CenterMethod, Padding, Rings, Settings
 from tomography.slabs import SliceMaker
 
+Cli = Callable[..., Result]
 Write = Callable[[Phantom], Path]
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -135,3 +138,39 @@ def test_the_lens_of_the_beamline_is_known() -> None:
     """The earlier program's factors for a detector of 2160 x 2560 pixels."""
     assert Settings().lens_polynomial == (1.00015076, 1.9289e-06, -2.4325e-08, 1.00439e-11, -3.99352e-15)
     assert not Settings().lens_distortion
+
+
+EVERYTHING = Settings(
+    center_px=48.4,
+    tilt_deg=1.5,
+    lens_distortion=True,
+    drift_down_px=-3.3,
+    drift_across_px=2.2,
+    zinger_2d=0.5,
+    rings=Rings.VO,
+    rings_large_px=21,
+    rings_polar_px=15,
+    padding=Padding.ZERO,
+    padding_factor=1.5,
+)
+
+
+@pytest.mark.parametrize(
+    "settings", [EVERYTHING, EVERYTHING.model_copy(update={"stitch_360": True, "center_px": 80.3})]
+)
+def test_slices_depend_neither_on_threads_nor_on_how_much_is_read_at_once(
+    write_scan: Write, tmp_path: Path, cli: Cli, settings: Settings
+) -> None:
+    path = write_scan(Phantom(rows=12, columns=96, angles=121, range_deg=360))
+    for threads in (1, 4):
+        done = cli("reconstruct", path, tmp_path / f"rec{threads}", "--threads", threads, *settings.arguments())
+        assert done.exit_code == 0, done.stderr
+    with open_scan(path) as scan, ThreadPoolExecutor(2) as pool:
+        maker = SliceMaker.of(scan, settings)
+        for start in range(0, 12, 4):
+            raw = maker.prepared.read(start, start + 4, pool)
+            found = [image for i in (0, 2) for image in maker(raw.part(slice(i, i + 2)))]
+            for row, image in enumerate(found, start):
+                for threads in (1, 4):
+                    written = tifffile.imread(tmp_path / f"rec{threads}" / f"rec{threads}_{row:05}.tiff")
+                    np.testing.assert_array_equal(written, image)
