@@ -20,6 +20,7 @@ from tomography.nufft import UPSAMPLING
 from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format
 from tomography.prepared import Prepared
+from tomography.settings import Rings
 
 PROGRAM_BYTES = 200_000_000
 """Of the interpreter and the libraries."""
@@ -46,6 +47,12 @@ def plan_reconstruction(
     sinograms = 3 * 2 * 4 * angles * scan.columns  # of a pair, with what a step needs beside them
     grid = int(8 * (UPSAMPLING * n) ** 2)
     thread = sinograms + 16 * spectrum + grid + 2 * 8 * n * n
+    settings = prepared.settings
+    if settings.rings is Rings.VO:
+        thread += 30 * angles * scan.columns  # the order of a sinogram, and it sorted
+    if settings.rings_polar_px:
+        fixed += 8 * n * n  # where in the polar picture each pixel is
+        thread += 24 * n * n
     thread = max(thread, file_bytes(version, itemsize) if shapes else 0)
     rows = prepared.bytes_of(2) - prepared.bytes_of(0)
     least_read = prepared.bytes_of(0)
