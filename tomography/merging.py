@@ -95,7 +95,7 @@ def _joined(
     if artifact == "tiff":
         rows = rows_told(said, z)
         build = _begun(tiff_request(directory, first.input, first.settings, rows, None), files)
-        return build.commit(tiff_results(build, said, (z, y, x)))
+        return build.commit(tiff_results(build, said, (z, y, x), dtype))
     version = next(one for one in Format if ome.SETTINGS[one]["format"] == first.settings["format"])
     made_of = {name: first.settings[name] for name in ("pixel_size_um", "reconstruction")}
     build = _begun(pyramid_request(directory, version, first.input, made_of, z, None), files)

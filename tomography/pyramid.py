@@ -68,11 +68,11 @@ def build_pyramid(
     """
     settings = {"pixel_size_um": stack.pixel_size_um, "reconstruction": stack.settings}
     request = pyramid_request(directory, version, stack.source, settings, stack.shape[0], part)
-    plan = plan_pyramid(machine, level_shapes(stack.shape), version, 4)
+    plan = plan_pyramid(machine, level_shapes(stack.shape), version, np.dtype(stack.dtype).itemsize)
     with ThreadPoolExecutor(plan.threads) as pool:
 
         def work(build: Build) -> dict[str, Any]:
-            pyramid = Pyramid(build, version, stack.shape, np.dtype(np.float32), pool)
+            pyramid = Pyramid(build, version, stack.shape, np.dtype(stack.dtype), pool)
             pyramid.write(_from_stack(stack, pyramid, pool, reporter))
             return pyramid.results(stack.facts, stack.pixel_size_um)
 

@@ -42,6 +42,14 @@ class Rings(StrEnum):
     NONE = "none"
 
 
+class Numbers(StrEnum):
+    """The type of the stored values."""
+
+    FLOAT32 = "float32"
+    UINT16 = "uint16"
+    UINT8 = "uint8"
+
+
 class Padding(StrEnum):
     """What stands beyond the detector's edges while the ramp is applied."""
 
@@ -215,6 +223,16 @@ class Settings(BaseModel):
 
     nufft: Nufft = Nufft.FINUFFT
     """The library of the back-projection: ``ducc0`` is faster, and an extra of its own under the GPL."""
+
+    dtype: Numbers = Numbers.FLOAT32
+    """The type of the stored values: ``float32`` as they are, or ``uint16`` or ``uint8`` between two limits."""
+
+    lowest: float | None = Field(default=None, allow_inf_nan=False)
+    """The value that is stored as 0, in the unit of the slices (``uint16``, ``uint8``). None: that below which 0.1 % of
+    the values of some slices lie."""
+
+    highest: float | None = Field(default=None, allow_inf_nan=False)
+    """The value that is stored as the largest number (``uint16``, ``uint8``). None: that above which 0.1 % lie."""
 
     def arguments(self) -> list[str]:
         """These settings as arguments of ``tomography reconstruct`` or ``preview``; defaults are spelled out."""

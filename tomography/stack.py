@@ -7,8 +7,8 @@ Does not: the order of work over a scan (tomography.slabs), how a slice is compu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tomography.machine import Machine
 from tomography.manifest import FileEntry, Input, Manifest
 from tomography.memory import Plan, plan_reconstruction
 from tomography.normalise import lit
+from tomography.numbers import Coding
 from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format, Part, layers_of, rows_told, told_of
 from tomography.product import Build, Request, make_together
@@ -71,10 +72,12 @@ def reconstruct(
             by_kind = {request.artifact: build for request, build in zip(requests, builds, strict=True)}
             slices = SliceMaker.of(scan, settings)
             shape = (len(rows), slices.geometry.columns, slices.geometry.columns)
+            coding = _coding(slices, settings, pool)
             shapes = [] if by_kind.get("zarr") is None else level_shapes(shape)
-            plan = plan_reconstruction(machine, slices.prepared, slices.geometry, shapes, outputs.version, 4)
+            itemsize = coding.dtype.itemsize
+            plan = plan_reconstruction(machine, slices.prepared, slices.geometry, shapes, outputs.version, itemsize)
             with ThreadPoolExecutor(plan.threads) as workers:
-                run = _Run(scan, slices, shape, outputs, workers, plan, reporter)
+                run = _Run(scan, slices, coding, shape, outputs, workers, plan, reporter)
                 return run.make(by_kind.get("tiff"), by_kind.get("zarr"))
 
         made = make_together(requests, pool, work)
@@ -100,6 +103,7 @@ class _Run:
 
     scan: Scan
     slices: SliceMaker
+    coding: Coding
     shape: Shape
     outputs: Outputs
     pool: ThreadPoolExecutor
@@ -111,10 +115,11 @@ class _Run:
         said = {
             **facts(self.scan, self.slices.center, flags_of(self.scan, self.slices)),
             "detector_rows": told_of(self.slices.prepared.rows),
+            **self.coding.said,
         }
         pixel = self.scan.pixel_size_um
-        shape = self.shape
-        pyramid = None if zarr is None else Pyramid(zarr, self.outputs.version, shape, np.dtype(np.float32), self.pool)
+        shape, dtype = self.shape, self.coding.dtype
+        pyramid = None if zarr is None else Pyramid(zarr, self.outputs.version, shape, dtype, self.pool)
         layers = self._layers(tiff, pyramid)
         if pyramid is not None:
             pyramid.write(layers)
@@ -122,7 +127,7 @@ class _Run:
             pass  # those that only the stack lacks
         results = []
         if tiff is not None:
-            results.append(tiff_results(tiff, said, shape))
+            results.append(tiff_results(tiff, said, shape, dtype))
         if pyramid is not None:
             results.append(pyramid.results(said, pixel))
         return results
@@ -135,18 +140,19 @@ class _Run:
         needed = [] if pyramid is None else pyramid.missing
         if self.outputs.tiff is None:
             unread = {layer: slabs[layer] for layer in needed}
-        room = np.empty((0, 0, 0), np.float32) if pyramid is None else pyramid.room
+        room = np.empty((0, 0, 0), self.coding.dtype) if pyramid is None else pyramid.room
         entries: list[FileEntry] = []
         done = sum(stop - start for layer, (start, stop) in slabs.items() if layer not in unread)
         total = sum(stop - start for start, stop in slabs.values())
         self.reporter.progress("reconstruct", done, total, "slices")
 
         def take(row: int, image: Floats) -> None:
+            stored = self.coding.encode(image)
             if pyramid is not None:
-                room[row % LAYER_ROWS] = image
+                room[row % LAYER_ROWS] = stored
             if tiff is not None:
                 name = tiff_name(tiff.request.directory.name, rows[row])
-                entries.append(tiff.write(name, encode_tiff(image, self.scan.pixel_size_um)))
+                entries.append(tiff.write(name, encode_tiff(stored, self.scan.pixel_size_um)))
 
         def told(slices: int) -> None:
             nonlocal done
@@ -165,7 +171,7 @@ class _Run:
                 self._read_stack(room, start, stop)
             yield layer, room[: stop - start]
 
-    def _read_stack(self, room: Floats, start: int, stop: int) -> None:
+    def _read_stack(self, room: npt.NDArray[Any], start: int, stop: int) -> None:
         directory = self.outputs.tiff
         assert directory is not None  # noqa: S101 its files are intact
 
@@ -181,9 +187,19 @@ def _lacks(tiff: Build, rows: range, slab: tuple[int, int]) -> bool:
     return any(tiff_name(tiff.request.directory.name, row) not in tiff.kept for row in rows[slice(*slab)])
 
 
-def tiff_results(build: Build, said: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+def _coding(slices: SliceMaker, settings: Settings, pool: Executor) -> Coding:
+    prepared = slices.prepared
+
+    def slices_of(rows: Iterable[int]) -> Iterator[Floats]:
+        for row in rows:
+            yield slices(prepared.read(row, row + 1, pool))[0]
+
+    return Coding.of(settings, len(prepared.rows), slices_of)
+
+
+def tiff_results(build: Build, said: dict[str, Any], shape: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
     """What the manifest of a stack says; of a part, without the picture, which is another's."""
-    results = {**said, "axes": ["z", "y", "x"], "shape": list(shape), "dtype": "float32"}
+    results = {**said, "axes": ["z", "y", "x"], "shape": list(shape), "dtype": str(dtype)}
     if build.request.part is not None:
         return results
     directory = build.request.directory

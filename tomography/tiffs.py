@@ -65,6 +65,8 @@ class Stack:
     names: tuple[str, ...]
     digests: Mapping[str, str]
     shape: tuple[int, int, int]
+    dtype: str
+    """What its values are taken for: as its manifest says; float32 without one."""
     input: Input
     """These files, as input."""
     source: Input
@@ -76,7 +78,7 @@ class Stack:
     facts: dict[str, Any]
     """What its manifest says about how its values came about."""
 
-    def read_into(self, slices: Floats, start: int, pool: Executor) -> None:
+    def read_into(self, slices: npt.NDArray[Any], start: int, pool: Executor) -> None:
         """Fill ``slices`` [row, y, x] from row ``start`` on. Raises StackError where a file is not as it should be."""
 
         def read(i: int) -> None:
@@ -134,6 +136,8 @@ def _with_manifest(directory: Path, manifest: Manifest, raw: Path | None) -> Sta
         "angles",
         "flags",
         "detector_rows",
+        "lowest",
+        "highest",
     }
     z, y, x = manifest.results["shape"]
     return Stack(
@@ -141,6 +145,7 @@ def _with_manifest(directory: Path, manifest: Manifest, raw: Path | None) -> Sta
         tuple(entry.path for entry in manifest.files),
         {entry.path: entry.sha256 for entry in manifest.files},
         (z, y, x),
+        manifest.results["dtype"],
         files_input(directory.name, ((entry.path, entry.bytes, entry.sha256) for entry in manifest.files)),
         manifest.input,
         manifest.results["pixel_size_um"],
@@ -175,6 +180,7 @@ def _without_manifest(directory: Path, raw: Path | None) -> Stack:
         tuple(path.name for path in paths),
         {},
         (len(paths), height, width),
+        "float32",
         files,
         files,
         pixel_size_um,

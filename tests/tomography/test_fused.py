@@ -136,6 +136,51 @@ def test_version_05_is_valid_and_holds_the_same_voxels(whole: Path) -> None:
     assert (level.chunks, level.shards) == ((64, 64, 64), (128, 512, 512))
 
 
+# -- whole numbers -----------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_lie_between_limits_that_are_recorded(
+    whole: Path, tall_scan: Path, tmp_path: Path, cli: Cli
+) -> None:
+    """Stack, pyramid and parts agree, and each value is within half a step of what it was."""
+    out, limits = tmp_path / "rec.zarr", ("--dtype", "uint16", "--lowest", "-10", "--highest", "30")
+    result(cli("reconstruct", tall_scan, tmp_path / "rec", "--pyramid", out, *limits, "--json"))
+    results = json.loads(manifest_path(out, "zarr").read_text())["results"]
+    assert (results["dtype"], results["lowest"], results["highest"]) == ("uint16", -10, 30)
+    level, exact = (zarr.open_array(path / "0", mode="r")[:] for path in (out, whole / "rec.zarr"))
+    step = 40 / 65535
+    assert level.dtype == np.uint16
+    assert np.abs(level * step - 10 - np.clip(exact, -10, 30)).max() < 0.51 * step
+    coarse = zarr.open_array(out / "1", mode="r")[:]
+    means = level[:512, :96, :96].astype(np.float64).reshape(256, 2, 48, 2, 48, 2).mean(axis=(1, 3, 5))
+    assert np.abs(coarse[:256] - means).max() <= 0.5
+    apart = folder(tmp_path / "apart")
+    for number in (1, 2):
+        result(cli("pyramid", tmp_path / "rec", apart / "rec.zarr", "--part", f"{number}/2", "--json"))
+    result(cli("merge", apart / "rec.zarr", "--json"))
+    assert tree(apart / "rec.zarr") == tree(out)
+
+
+def test_limits_that_nobody_gives_are_percentiles_of_the_volume(
+    whole: Path, tall_scan: Path, tmp_path: Path, cli: Cli
+) -> None:
+    result(cli("reconstruct", tall_scan, "--pyramid", tmp_path / "rec.zarr", "--dtype", "uint8", "--json"))
+    results = json.loads(manifest_path(tmp_path / "rec.zarr", "zarr").read_text())["results"]
+    exact = zarr.open_array(whole / "rec.zarr" / "0", mode="r")[:]
+    low, high = np.percentile(exact[exact != 0], (0.1, 99.9))
+    spread = high - low
+    assert results["lowest"] == pytest.approx(low, abs=0.1 * spread)
+    assert results["highest"] == pytest.approx(high, abs=0.1 * spread)
+
+
+def test_limits_without_anything_between_are_refused_and_nothing_is_left(
+    tall_scan: Path, tmp_path: Path, cli: Cli
+) -> None:
+    refused = cli("reconstruct", tall_scan, tmp_path / "rec", "--dtype", "uint8", "--lowest", "3", "--highest", "3")
+    assert (refused.exit_code, "not below --highest" in refused.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- parts -------------------------------------------------------------------------------------------------------
 
 
