@@ -101,6 +101,7 @@ def opened(group: h5py.Group, name: str) -> h5py.Dataset:
     rows = -(-found.shape[-2] // plist.get_chunk()[-2]) * -(-found.shape[-1] // plist.get_chunk()[-1])
     cache_bytes = min(2 * rows * chunk_bytes, _CHUNK_CACHE_BYTES) if plist.get_nfilters() else 0
     access.set_chunk_cache(_CHUNK_SLOTS, cache_bytes, 0.75)
+    del found, plist  # a dataset that is open already keeps the cache that it has
     return h5py.Dataset(h5py.h5d.open(group.id, name.encode("utf-8", "surrogateescape"), access))
 
 
@@ -121,7 +122,9 @@ def dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
             f"{str(path)!r}: {name} is compressed with {lacking}, which this installation cannot read. "
             "Copy the scan with another compression (h5repack)."
         )
-    return opened(found.parent, found.name)
+    above, own_name = found.parent, found.name
+    del found
+    return opened(above, own_name)
 
 
 def found_in(path: Path, file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from tomography.machine import Machine
+from tomography.manifest import raw_input
 from tomography.progress import JsonReporter
 from tomography.scan import open_scan
+from tomography.settings import Settings
 from tomography.spool import decompressed_once
+from tomography.stack import Outputs, reconstruct
 
 Cli = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
@@ -102,13 +106,31 @@ def test_each_chunk_is_decoded_once_and_slices_are_those_of_a_plain_file(
 ) -> None:
     path = packed(tall_scan, tmp_path / "scan.h5", chunk, compression=FILTER)
     decoded.clear()
-    done = cli("reconstruct", path, tmp_path / "rec", "--memory", "0.5", "--center", "48.46")
-    assert done.exit_code == 0, done.stderr
+    reporter = JsonReporter(io.StringIO(), lambda: 0.0)
+    with open_scan(path) as file, decompressed_once(file, tmp_path, reporter) as scan:
+        outputs, settings = Outputs(tiff=tmp_path / "rec"), Settings(center_px=48.46)
+        least = Machine(2, 1 if chunk[1] != 64 else 10**9)  # so little that it reads a few rows at a time
+        reconstruct(scan, raw_input(path, None), outputs, settings, least, reporter)
     assert decoded["read"] == chunks
     (tmp_path / "plain").mkdir()
     assert cli("reconstruct", tall_scan, tmp_path / "plain" / "rec", "--center", "48.46").exit_code == 0
     assert slices(tmp_path / "rec") == slices(tmp_path / "plain" / "rec")
     assert {one.name for one in tmp_path.iterdir()} == {"scan.h5", "rec", "rec.tiff.manifest.json", "plain"}
+
+
+def test_what_needs_two_frames_in_turn_decodes_each_once(decoded: Counter[str], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        shape = (3, 1_000, 600)
+        counts = np.ones(shape, np.uint16)
+        for name in ("data", "data_white", "data_dark"):
+            file.create_dataset(f"exchange/{name}", data=counts, chunks=(1, *shape[1:]), compression=FILTER)
+        file["exchange/theta"] = [0.0, 90.0, 180.0]
+    decoded.clear()
+    with open_scan(tmp_path / "scan.h5") as scan:
+        for row in range(0, 1_000, 100):
+            for angle in (0, 2):
+                scan.projections.read(slice(angle, angle + 1), slice(row, row + 8))
+    assert decoded["read"] == 2
 
 
 def test_it_is_flagged_and_the_centre_costs_no_second_reading(

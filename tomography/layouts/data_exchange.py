@@ -55,8 +55,8 @@ def read(path: Path, file: h5py.File) -> Contents:
 
 def frames(path: Path, file: h5py.File, name: str) -> Frames | None:
     """The frames of a dataset; None where there is none. Raises ScanError where it is something else."""
-    found = found_in(path, file, name)
-    return OneDataset(dataset(path, file, name)) if isinstance(found, h5py.Dataset) else None
+    is_there = isinstance(found_in(path, file, name), h5py.Dataset)
+    return OneDataset(dataset(path, file, name)) if is_there else None
 
 
 def turn(path: Path, file: h5py.File, start: str, step: str, theta: str = THETA) -> Turn:
