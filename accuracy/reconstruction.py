@@ -186,7 +186,10 @@ Limits are for the first. Against rings ours uses its default, and algotom all o
 
 Filtered back-projection interpolates linearly between detector columns: that is one more low-pass, sinc^2, over its
 window. Where there is noise and the ramp has no window, its slices are less noisy for this, not more exact; there, the
-limit is for ours with the same low-pass."""
+limit is for ours with the same low-pass.
+
+Of line integrals at points, which no detector measures, this low-pass makes filtered back-projection with the plain
+ramp the nearer one: 0.0085 against 0.0107 for the discs, whose edges are steps."""
 
 
 def _rows(phantom: Phantom) -> range:

@@ -7,7 +7,7 @@ retrieval filters (tomography.phase).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -26,19 +26,21 @@ from tomography.warp import BYTES_A_PIXEL, Warp, straightened
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-ANGLES_AT_ONCE = 16
-"""So many projections are worked on together: all of a slab's would be its memory once more."""
+ANGLES_AT_ONCE = 8
+"""So many projections are read and worked on together: all of them, with margins, would be most of the memory."""
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class FrameSteps:
     """What is done to frames before the rest. Rows in, rows out: after it they are transmissions, with no dark.
 
-    ``rows`` of the scan; ``moved_down_px`` [projection] of the scan, None where the sample stays.
+    ``rows`` and ``columns`` of the scan; ``moved_down_px`` [projection] of the scan, None where the sample stays.
     """
 
     settings: Settings
     rows: int
+    columns: int
     paganin: Paganin | None
     warp: Warp | None
     moved_down_px: Doubles | None
@@ -48,7 +50,7 @@ class FrameSteps:
         """The steps of a scan. Raises SettingsError where phase retrieval lacks a length or the energy."""
         paganin = None if settings.phase is Phase.NONE else _paganin(scan, settings)
         drift = settings.drift_down_px * np.linspace(0, 1, scan.angles) if settings.drift_down_px else None
-        return cls(settings, scan.rows, paganin, Warp.of(scan, settings), drift)
+        return cls(settings, scan.rows, scan.columns, paganin, Warp.of(scan, settings), drift)
 
     @property
     def are_none(self) -> bool:
@@ -74,15 +76,26 @@ class FrameSteps:
         """The rows that have to be read for those that are wanted."""
         return self._wider(wanted, self.margin_px)
 
-    def __call__(self, raw: RawRows, wanted: range, numbers: npt.NDArray[np.intp], pool: Executor) -> RawRows:
-        """The ``wanted`` rows, of what was read for them, of the projections with these numbers."""
-        done = np.empty((len(raw.counts), len(wanted), raw.counts.shape[2]), np.float32)
+    def bytes_of_a_block(self, rows: int, itemsize: int) -> int:
+        """What a thread holds while it works on frames for so many rows, whose counts have so many bytes."""
+        high = min(rows + 2 * self.margin_px, self.rows)
+        beside = 3 * 4 * high * self.columns  # transmissions, and what a step makes of them
+        if self.paganin is not None:
+            pad = 2 * self.paganin.margin_px
+            beside += 24 * (high + pad) * (self.columns + pad)  # padded twice, and its spectrum twice
+        return ANGLES_AT_ONCE * (itemsize * high * self.columns + beside)
+
+    def __call__(self, read: Callable[[Places], RawRows], wanted: range, numbers: Places, pool: Executor) -> RawRows:
+        """The ``wanted`` rows of the projections with these numbers; ``read`` gives, of some of these by their places
+        among them, the rows that have to be read for that.
+        """
+        done = np.empty((numbers.size, len(wanted), self.columns), np.float32)
         matrix = self._matrix(wanted)
 
-        def work(angles: npt.NDArray[np.intp]) -> None:
-            done[angles] = self._worked(raw.but(angles), wanted, numbers[angles], matrix)
+        def work(places: Places) -> None:
+            done[places] = self._worked(read(places), wanted, numbers[places], matrix)
 
-        for job in [pool.submit(work, angles) for angles in _blocks(len(done))]:
+        for job in [pool.submit(work, places) for places in _blocks(numbers.size)]:
             job.result()
         frame = done.shape[1:]
         return RawRows(done, np.ones(frame, np.float32), np.zeros(frame, np.float32))
@@ -154,7 +167,7 @@ class FrameSteps:
         return 0 if self.paganin is None else self.paganin.margin_px
 
 
-def _blocks(angles: int) -> Iterator[npt.NDArray[np.intp]]:
+def _blocks(angles: int) -> Iterator[Places]:
     for start in range(0, angles, ANGLES_AT_ONCE):
         yield np.arange(start, min(start + ANGLES_AT_ONCE, angles))
 

@@ -54,8 +54,10 @@ def plan_reconstruction(
         fixed += 8 * n * n  # where in the polar picture each pixel is
         thread += 24 * n * n
     thread = max(thread, file_bytes(version, itemsize) if shapes else 0)
-    rows = prepared.bytes_of(2) - prepared.bytes_of(0)
-    least_read = prepared.bytes_of(0)
+    rows, least_read = prepared.bytes_of(2), 0
+    if prepared.needs_whole_layers:
+        rows, least_read = 0, prepared.bytes_of(LAYER_ROWS)
+    thread += prepared.bytes_of_a_block(LAYER_ROWS)
     threads = _threads(machine, fixed + 2 * least_read, thread + 2 * rows)
     left = machine.memory_bytes - fixed - threads * thread
     read = max(least_read + threads * rows, min(left // 2, machine.memory_bytes // READ_SHARE))

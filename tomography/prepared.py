@@ -6,7 +6,7 @@ Does not: those steps (tomography.frames), or the order of work over a scan (tom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tomography.errors import SettingsError
 from tomography.fields import Whites
-from tomography.frames import FrameSteps
+from tomography.frames import FrameSteps, Places
 from tomography.normalise import absorption
 from tomography.scan import FEWEST_ANGLES, RawRows, Scan
 from tomography.settings import Flats, Settings
@@ -66,11 +66,11 @@ class Prepared:
             raw = self.scan.read_single_rows(chosen)
             return raw if self.kept.size == self.scan.angles else raw.but(self.kept)
         wanted = range(chosen[0], chosen[-1] + 1)
-        there = self.frames.read_for(wanted)
-        raw = replace(self.scan.read_rows(there.start, there.stop), whites=self._whites(there))
-        if self.kept.size < self.scan.angles:
-            raw = raw.but(self.kept)
-        done = raw if self.frames.are_none else self.frames(raw, wanted, self.kept, pool)
+        if self.frames.are_none:
+            raw = replace(self.scan.read_rows(wanted.start, wanted.stop), whites=self._whites(wanted))
+            done = raw if self.kept.size == self.scan.angles else raw.but(self.kept)
+        else:
+            done = self.frames(self._some_projections(self.frames.read_for(wanted)), wanted, self.kept, pool)
         return done if chosen.step == 1 else done.part(slice(None, None, chosen.step))
 
     def read_projection(self, number: int, start: int, stop: int) -> RawRows:
@@ -84,7 +84,7 @@ class Prepared:
         there = steps.read_for(wanted)
         raw = self.scan.read_projection_rows(int(numbers[0]), there.start, there.stop)
         with ThreadPoolExecutor(1) as pool:
-            return steps(raw, wanted, numbers, pool)
+            return steps(raw.but, wanted, numbers, pool)
 
     def read_projections(self, numbers: npt.NDArray[np.intp], pool: Executor) -> RawRows:
         """All rows of some projections, by their numbers in the scan, after the steps that need whole frames."""
@@ -92,7 +92,7 @@ class Prepared:
         counts = np.stack([self.scan.read_projection(int(number)) for number in numbers])
         whites = self._whites(rows)
         raw = RawRows(counts, *self.scan.fields(0, len(rows)), None if whites is None else whites.but(numbers))
-        return raw if self.frames.are_none else self.frames(raw, rows, numbers, pool)
+        return raw if self.frames.are_none else self.frames(raw.but, rows, numbers, pool)
 
     def half_turn(self) -> npt.NDArray[np.intp]:
         """The projections of the first half turn, with ascending angles, without the one that is opposite to the first:
@@ -111,16 +111,30 @@ class Prepared:
             return np.concatenate([absorption(self.read(row, row + 1, pool), self.settings) for row in rows])
 
     def bytes_of(self, rows: int) -> int:
-        """What one ``read`` of so many rows holds, while it reads: with its margin, and what becomes of the counts."""
+        """What one ``read`` of so many rows holds beside a thread's block: counts, or what became of them."""
         single = self._reads_only_what_it_takes
-        copies = 1 + (self.kept.size < self.scan.angles) + single  # rows that are read one by one are joined
         read = rows if single else rows * self.rows.step
-        transmissions = 0 if self.frames.are_none else 4 * self.kept.size * self.scan.columns + self.frames.bytes_a_row
-        return (read + 2 * self.frames.margin_px) * self.scan.row_bytes * copies + read * transmissions
+        if not self.frames.are_none:
+            return read * (4 * self.kept.size * self.scan.columns + self.frames.bytes_a_row)
+        copies = 1 + (self.kept.size < self.scan.angles) + single  # rows that are read one by one are joined
+        return read * self.scan.row_bytes * copies
+
+    def bytes_of_a_block(self, rows: int) -> int:
+        """What a thread holds while it prepares the frames of so many rows; 0 where nothing needs frames."""
+        if self.frames.are_none:
+            return 0
+        return self.frames.bytes_of_a_block(rows * self.rows.step, self.scan.counts_dtype.itemsize)
 
     def rows_within(self, most_bytes: int) -> int:
         """How many rows one ``read`` may ask for so that it holds at most so many bytes; 0 where not one fits."""
         return max(0, (most_bytes - self.bytes_of(0)) // (self.bytes_of(1) - self.bytes_of(0)))
+
+    @property
+    def needs_whole_layers(self) -> bool:
+        """Whether a layer's rows have to be read at once: phase retrieval filters what it is given as one picture, and
+        another picture, by how much memory there is, would change the last digits.
+        """
+        return self.frames.paganin is not None
 
     @property
     def takes_single_rows(self) -> bool:
@@ -130,6 +144,20 @@ class Prepared:
     @property
     def _reads_only_what_it_takes(self) -> bool:
         return self.rows.step > 1 and self.takes_single_rows
+
+    def _some_projections(self, rows: range) -> Callable[[Places], RawRows]:
+        """Reads these rows of some of the projections that count, by their places among them."""
+        fields, whites = self.scan.fields(rows.start, rows.stop), self._whites(rows)
+        kept_whites = whites if whites is None or self.kept.size == self.scan.angles else whites.but(self.kept)
+
+        def read(places: Places) -> RawRows:
+            numbers = self.kept[places]
+            counts = self.scan.read_counts(slice(numbers[0], numbers[-1] + 1), rows.start, rows.stop)
+            if len(counts) > numbers.size:
+                counts = counts[numbers - numbers[0]]
+            return RawRows(counts, *fields, None if kept_whites is None else kept_whites.but(places))
+
+        return read
 
     def _whites(self, rows: range) -> Whites | None:
         if self.settings.flats is Flats.MEAN or len(self.scan.white) == 0:

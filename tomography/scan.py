@@ -145,6 +145,10 @@ class Scan:
         projection: Counts = self._counts(slice(angle, angle + 1), slice(None))[0]
         return projection
 
+    def read_counts(self, angles: slice, start: int, stop: int) -> Counts:
+        """Some projections that follow each other, of the rows ``start`` to ``stop``. Raises ScanError."""
+        return self._counts(angles, slice(start, stop))
+
     def read_projection_rows(self, angle: int, start: int, stop: int) -> RawRows:
         """One angle of the rows ``start`` to ``stop``; the counts keep an angle axis of length 1."""
         return self._read(slice(angle, angle + 1), start, stop)

@@ -104,7 +104,7 @@ def reads(prepared: Prepared, slabs: Sequence[Slab], most_bytes: int) -> list[li
     of rows, and a slab begins with an even one: how many are read at once changes no slice.
     """
     scan = prepared.scan
-    height = max(2, prepared.rows_within(most_bytes) // 2 * 2)
+    height = LAYER_ROWS if prepared.needs_whole_layers else max(2, prepared.rows_within(most_bytes) // 2 * 2)
     share = scan.is_decompressed_for(LAYER_ROWS)
     together: list[list[Slab]] = []
     for first, last in slabs:

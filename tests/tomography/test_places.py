@@ -15,8 +15,8 @@ from typer.testing import Result
 from tomography.center import center_of
 from tomography.phantom import Phantom, true_projection, true_slice
 from tomography.scan import open_scan
-from tomography.settings import CenterMethod, Padding, Rings, Settings
-from tomography.slabs import SliceMaker
+from tomography.settings import CenterMethod, Padding, Phase, Rings, Settings
+from tomography.slabs import SliceMaker, make_slabs
 
 Cli = Callable[..., Result]
 Write = Callable[[Phantom], Path]
@@ -174,3 +174,18 @@ def test_slices_depend_neither_on_threads_nor_on_how_much_is_read_at_once(
                 for threads in (1, 4):
                     written = tifffile.imread(tmp_path / f"rec{threads}" / f"rec{threads}_{row:05}.tiff")
                     np.testing.assert_array_equal(written, image)
+
+
+def test_a_phase_that_is_retrieved_does_not_depend_on_how_much_is_read_at_once(write_scan: Write) -> None:
+    path = write_scan(Phantom(rows=140, columns=48, angles=31))
+    settings = Settings(center_px=23.5, phase=Phase.PAGANIN, phase_alpha=1e-2)
+
+    def slices(most_bytes: int, threads: int) -> Floats:
+        made = np.empty((140, 48, 48), np.float32)
+        with open_scan(path) as scan, ThreadPoolExecutor(threads) as pool:
+            maker = SliceMaker.of(scan, settings)
+            for _ in make_slabs(maker, [(0, 128), (128, 140)], most_bytes, pool, made.__setitem__, lambda _: None):
+                pass
+        return made
+
+    np.testing.assert_array_equal(slices(1, 1), slices(10**9, 3))
