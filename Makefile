@@ -45,7 +45,7 @@ scan: $(INSTALLED)    ## Let one more scan arrive (while `make up` runs); SCAN=s
 	@$(BIN)/als measure $${SCAN:+--scan "$$SCAN"}
 
 test: $(INSTALLED)    ## All tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --durations 20
 
 integration: $(INSTALLED) ## Against real Slurm, which is installed (Debian, as root) and started here; WITH=slurmrestd: its REST server too; WITH=compute: Globus Compute's endpoint
 	$(BIN)/python -m pytest -m integration tests/integration/test_slurm.py $(WITH:%=tests/integration/test_%.py)

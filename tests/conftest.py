@@ -27,6 +27,7 @@ class Pieces(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Pieces:
     """Called by xdist; its own ``--dist loadgroup`` groups nothing with the pytest of the lock."""
+    config.option.loadscopereorder = False  # it would begin with the file that has the most tests, not with the longest
     return Pieces(config, log)
 
 
