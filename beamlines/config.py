@@ -183,6 +183,10 @@ class Beamline(Strict):
         return next((name for name in self.scans.ignore_folders if folder.is_relative_to(name)), None)
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML was built with it: every command reads two such files, and waits for it."""
+
+
 def parse_beamline(text: str, *, source: str) -> Beamline:
     """Read a beamline's YAML. Raises ConfigurationError with file, key, value and what is allowed."""
     value = load_mapping(text, source=source)
@@ -195,7 +199,7 @@ def parse_beamline(text: str, *, source: str) -> Beamline:
 def load_mapping(text: str, *, source: str) -> dict[str, Any]:
     """Read YAML that must be a mapping."""
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _LOADER)  # noqa: S506 both are safe
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{source}: not YAML: {error}") from error
     if not isinstance(value, dict):

@@ -155,20 +155,21 @@ class DagsterLog:
         """
         column, names = _checks.c, self._check_names(asset)
         mine = column.materialization_event_storage_id
-        query = (
-            sa.select(column.partition, column.check_name, column.evaluation_event)
-            .where(
+        found_by = (
+            sa.select(column.id, column.partition, column.check_name, column.evaluation_event).where(
                 column.asset_key == _stored(asset),
                 column.check_name.in_(names),
-                sa.or_(mine.is_(None), mine >= since),
+                of_which,
                 column.partition.in_([*partitions]),
                 column.evaluation_event.is_not(None),
             )
-            .order_by(column.id)
+            # Apart, because of either at once SQLite reads every evaluation of the check.
+            for of_which in (mine.is_(None), mine >= since)
         )
+        query = sa.union_all(*found_by).order_by("id")
         found: dict[tuple[str, str], CheckSeen] = {}
         with self._events() as connection:
-            for partition, name, event in connection.execute(query):
+            for _, partition, name, event in connection.execute(query):
                 said = json.loads(event)["dagster_event"]["event_specific_data"]
                 if "success" in said:  # else it is only planned
                     detail = _value(said["metadata"]["detail"]) if "detail" in said["metadata"] else ""
