@@ -79,6 +79,10 @@ def _about(copy: Whereabout, now: datetime) -> Iterator[str]:
         yield f"{waits}{copy.why}"
     if copy.expected is not None:
         yield _expected(copy.expected, now - copy.since if copy.since and copy.state is State.MAKING else None)
+    yield from _failed(copy)
+
+
+def _failed(copy: Whereabout) -> Iterator[str]:
     for check in copy.failed_checks:
         yield f"check {check.name!r} has failed: {check.detail or 'it says nothing more'}"
 
@@ -97,7 +101,7 @@ def _catalogued(found: Iterable[Whereabout], ui: str, beamline: str) -> Iterator
         else:
             yield f"{entry.name}: {entry.state}{': ' if entry.why else ''}{entry.why}"
             yield _page(beamline, entry, ui)
-        yield from (f"{entry.name}: check {check.name!r} has failed: {check.detail}" for check in entry.failed_checks)
+        yield from (f"{entry.name}: {line}" for line in _failed(entry))
 
 
 def _page(beamline: str, copy: Whereabout, ui: str) -> str:
