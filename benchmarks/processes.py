@@ -3,13 +3,16 @@
 Belongs here: one run, medians, the load of the machine. Does not: any program or limit.
 """
 
+import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from resources.settings import PROJECT
 
@@ -28,22 +31,21 @@ def measured(command: Sequence[str], watch: Callable[[], None] | None = None) ->
 
     ``watch`` is called every hundredth of a second meanwhile. Raises RuntimeError where the command failed.
     """
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as complaints:
-        began = time.perf_counter()
-        with subprocess.Popen(command, cwd=PROJECT, stdout=out, stderr=complaints) as process:
-            pid, status, usage = (0, 0, None) if watch else os.wait4(process.pid, 0)
-            while watch and not pid:
+    with (
+        tempfile.TemporaryFile("w+") as out,
+        tempfile.TemporaryFile("w+") as complaints,
+        tempfile.NamedTemporaryFile() as used,
+    ):
+        child = [sys.executable, "-m", "benchmarks.child", used.name, *command]
+        with subprocess.Popen(child, cwd=PROJECT, stdout=out, stderr=complaints) as process:
+            while watch and process.poll() is None:
                 watch()
                 time.sleep(0.01)
-                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            wall = time.perf_counter() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
-        assert usage is not None
         for stream in (out, complaints):
             stream.seek(0)
         if process.returncode:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {complaints.read()[-1000:]}")
-        return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9), out.read()
+        return Took(**json.loads(Path(used.name).read_text())), out.read()
 
 
 def median(taken: Sequence[Took]) -> Took:

@@ -187,7 +187,7 @@ class Reconstructor:
         pair = self._transform(spectrum.ravel(), self._pair)
         slices = np.stack([pair.real, pair.imag][: len(sinograms)])
         if g.outside is not None:
-            slices[:, g.outside] = 0
+            np.copyto(slices, 0, where=g.outside)
         return slices
 
 

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from tomography.chunks import CHUNKINGS
 from tomography.errors import LimitError
-from tomography.fourier import Geometry
 from tomography.machine import Machine
 from tomography.nufft import UPSAMPLING
 from tomography.ome import Shape
 from tomography.parts import LAYER_ROWS, Format
-from tomography.prepared import Prepared
 from tomography.settings import Rings
+
+if TYPE_CHECKING:  # a pyramid of a stack needs neither, and loading them takes as long as making a small one
+    from tomography.fourier import Geometry
+    from tomography.prepared import Prepared
 
 PROGRAM_BYTES = 200_000_000
 """Of the interpreter and the libraries."""
@@ -30,10 +33,11 @@ READ_SHARE = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done at once: ``threads``, and ``read_bytes`` in one read, of which two are held."""
+    """What is done at once: ``threads``, and ``read_bytes`` in one read, of which two are held; ``bytes`` of all."""
 
     threads: int
     read_bytes: int
+    bytes: int
 
 
 def plan_reconstruction(
@@ -61,14 +65,15 @@ def plan_reconstruction(
     threads = _threads(machine, fixed + 2 * least_read, thread + 2 * rows)
     left = machine.memory_bytes - fixed - threads * thread
     read = max(least_read + threads * rows, min(left // 2, machine.memory_bytes // READ_SHARE))
-    return Plan(threads, read)
+    return Plan(threads, read, fixed + threads * thread + 2 * min(read, prepared.bytes_of(LAYER_ROWS)))
 
 
 def plan_pyramid(machine: Machine, shapes: Sequence[Shape], version: Format, itemsize: int) -> Plan:
     """How to make a pyramid of a stack. Raises LimitError."""
     fixed = PROGRAM_BYTES + pyramid_bytes(shapes, itemsize)
     thread = max(4 * 4 * prod(shapes[0][1:]), file_bytes(version, itemsize))  # a file, its pixels, them as read
-    return Plan(_threads(machine, fixed, thread), 0)
+    threads = _threads(machine, fixed, thread)
+    return Plan(threads, 0, fixed + threads * thread)
 
 
 def pyramid_bytes(shapes: Sequence[Shape], itemsize: int) -> int:

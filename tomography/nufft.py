@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import finufft
 import numpy as np
 import numpy.typing as npt
 
@@ -42,6 +41,8 @@ def check_installed(library: Nufft) -> None:
 
 
 def _finufft(columns: int, down: Floats, across: Floats) -> Transform:
+    import finufft
+
     with _planning:
         plan = finufft.Plan(
             1, (columns, columns), eps=ACCURACY, isign=1, dtype="complex64", nthreads=1, upsampfac=UPSAMPLING

@@ -6,12 +6,11 @@ Does not: voxels (tomography.pyramid), or the files that hold them (tomography.c
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import BloscCodec
-from zarr.storage import MemoryStore
 
 from tomography.chunks import CHUNKINGS, COMPRESSOR
 from tomography.parts import LAYER_ROWS, Format
@@ -46,30 +45,62 @@ def documents(
     limits: tuple[float, float],
 ) -> list[tuple[str, bytes]]:
     """The metadata files of a pyramid, as (path, content), in the order in which to write them: the group's last."""
-    store: dict[str, Any] = {}
-    group = zarr.open_group(MemoryStore(store), mode="w", zarr_format=2 if version is Format.V04 else 3)
-    for level, shape in enumerate(shapes):
-        group.create_array(str(level), shape=shape, dtype=coarsest.dtype, fill_value=0, **_array(version, coarsest))
     entry, omero = multiscale(name, shapes, pixel_size_um, rows), _omero(coarsest, limits)
+    contents: dict[str, Any] = {}
+    for level, shape in enumerate(shapes):
+        contents |= _array(version, str(level), shape, coarsest.dtype)
     if version is Format.V04:
-        group.attrs.update({"multiscales": [{"version": "0.4", **entry}], "omero": omero})
+        contents[".zattrs"] = {"multiscales": [{"version": "0.4", **entry}], "omero": omero}
+        contents[".zgroup"] = {"zarr_format": 2}
     else:
-        group.attrs.update({"ome": {"version": "0.5", "multiscales": [entry], "omero": omero}})
-    contents = [(path, bytes(buffer.to_bytes())) for path, buffer in store.items()]
-    return sorted(contents, key=lambda document: (not document[0][0].isdigit(), document[0]))
+        attributes = {"ome": {"version": "0.5", "multiscales": [entry], "omero": omero}}
+        contents["zarr.json"] = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    return [(path, json.dumps(content, indent=2).encode()) for path, content in contents.items()]
 
 
-def _array(version: Format, voxels: Voxels) -> dict[str, Any]:
-    chunking = CHUNKINGS[version]
+def _array(version: Format, path: str, shape: Shape, dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The documents of one level, as the library zarr writes them (a third of the program's start, so not loaded)."""
+    chunking, fill = CHUNKINGS[version], 0.0 if dtype.kind == "f" else 0
+    chunk, shard = [chunking.chunk] * 3, [LAYER_ROWS, chunking.width, chunking.width]
+    array: dict[str, Any]
     if version is Format.V04:
-        key = {"name": "v2", "separator": "/"}
-        return {"chunks": (chunking.chunk,) * 3, "compressors": COMPRESSOR, "chunk_key_encoding": key}
-    return {
-        "chunks": (chunking.chunk,) * 3,
-        "shards": (LAYER_ROWS, chunking.width, chunking.width),
-        "compressors": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=voxels.dtype.itemsize),
-        "dimension_names": ("z", "y", "x"),
+        array = {
+            "shape": shape,
+            "chunks": chunk,
+            "dtype": dtype.str,
+            "fill_value": fill,
+            "order": "C",
+            "filters": None,
+            "dimension_separator": "/",
+            "compressor": {"id": "blosc", **_BLOSC, "shuffle": COMPRESSOR.shuffle, "blocksize": 0},
+            "zarr_format": 2,
+        }
+        return {f"{path}/.zarray": array, f"{path}/.zattrs": {}}
+    little = {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}
+    blosc = {"typesize": dtype.itemsize, **_BLOSC, "shuffle": "shuffle", "blocksize": 0}
+    sharding = {
+        "chunk_shape": chunk,
+        "codecs": [little, {"name": "blosc", "configuration": blosc}],
+        "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}],
+        "index_location": "end",
     }
+    array = {
+        "shape": shape,
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "attributes": {},
+        "dimension_names": ["z", "y", "x"],
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+    return {f"{path}/zarr.json": array}
+
+
+_BLOSC = {"cname": COMPRESSOR.cname, "clevel": COMPRESSOR.clevel}
 
 
 def multiscale(name: str, shapes: list[Shape], pixel_size_um: float | None, rows: range) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography import ome, picture
+from tomography.allocation import keep_freed_memory
 from tomography.chunks import CHUNKINGS, Chunking
 from tomography.errors import OutputError
 from tomography.machine import Machine
@@ -69,6 +70,7 @@ def build_pyramid(
     settings = {"pixel_size_um": stack.pixel_size_um, "reconstruction": stack.settings}
     request = pyramid_request(directory, version, stack.source, settings, stack.shape[0], part)
     plan = plan_pyramid(machine, level_shapes(stack.shape), version, np.dtype(stack.dtype).itemsize)
+    keep_freed_memory(plan.bytes, machine.memory_bytes)
     with ThreadPoolExecutor(plan.threads) as pool:
 
         def work(build: Build) -> dict[str, Any]:

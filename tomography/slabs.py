@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ from tomography.settings import Settings
 
 Floats = npt.NDArray[np.float32]
 Slab = tuple[int, int]
+
+FIRST_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def make_slabs(
     """Make the slices of each slab in turn, and yield the slab when all are made.
 
     ``take`` gets each slice with its row, in any order and on the pool's threads; ``told``, how many more are done.
-    Each read is at most ``most_bytes`` where that is possible at all.
+    Each read is at most ``most_bytes`` where that is possible at all. Two are in memory: the next one is read, and its
+    slices wait in the pool, while this one's are made; so no thread waits for another's last slice but at a slab's end.
     """
 
     def pair(raw: RawRows, start: int, row: int) -> int:
@@ -87,50 +90,42 @@ def make_slabs(
             take(row + i, image)
         return len(made)
 
-    ends = {stop: (start, stop) for start, stop in slabs}
-    groups = reads(slices.prepared, slabs, most_bytes)
-    for start, stop, raw in _read_ahead(slices.prepared, groups, pool):
-        for job in as_completed([pool.submit(pair, raw, start, row) for row in range(start, stop, 2)]):
+    def finish(jobs: Sequence[Future[int]]) -> None:
+        for job in as_completed(jobs):
             told(job.result())
-        if stop in ends:
-            yield ends[stop]
+
+    ends = {stop: (start, stop) for start, stop in slabs}
+    parts = reads(slices.prepared, slabs, most_bytes)
+    before: list[Future[int]] = []
+    with ThreadPoolExecutor(1) as reader:
+        coming = [reader.submit(slices.prepared.read, *part, pool) for part in parts[:1]]
+        for i, (start, stop) in enumerate(parts):
+            raw = coming.pop().result()
+            jobs = [pool.submit(pair, raw, start, row) for row in range(start, stop, 2)]
+            del raw
+            finish(before)
+            coming = [reader.submit(slices.prepared.read, *part, pool) for part in parts[i + 1 : i + 2]]
+            before = jobs
+            if stop in ends:
+                finish(before)
+                before = []
+                yield ends[stop]
 
 
-def reads(prepared: Prepared, slabs: Sequence[Slab], most_bytes: int) -> list[list[Slab]]:
+def reads(prepared: Prepared, slabs: Sequence[Slab], most_bytes: int) -> list[Slab]:
     """Which rows are read together, each read at most ``most_bytes`` where that is possible at all.
 
-    A slab is one read, or several where it is too large. As many slabs are read together as fit where frames are
-    compressed whole: there, every read decompresses the scan from its first byte to its last. Slices are made of pairs
-    of rows, and a slab begins with an even one: how many are read at once changes no slice.
+    A slab is one read, or several where it is too large; of the first slab a few rows come first, so that there is
+    something to do. Slices are made of pairs of rows, and a slab begins with an even one: how many are read at once
+    changes no slice.
     """
-    scan = prepared.scan
     height = LAYER_ROWS if prepared.needs_whole_layers else max(2, prepared.rows_within(most_bytes) // 2 * 2)
-    share = scan.is_decompressed_for(LAYER_ROWS)
-    together: list[list[Slab]] = []
-    for first, last in slabs:
-        for start in range(first, last, height):
-            stop = min(start + height, last)
-            if share and together and stop - together[-1][0][0] <= height:
-                together[-1].append((start, stop))
-            else:
-                together.append([(start, stop)])
-    return together
-
-
-def _read_ahead(
-    prepared: Prepared, groups: Sequence[list[Slab]], pool: ThreadPoolExecutor
-) -> Iterator[tuple[int, int, RawRows]]:
-    """The rows of each slab, the next group being read while this one is worked on: two in memory."""
-
-    def read(group: list[Slab]) -> RawRows:
-        return prepared.read(group[0][0], group[-1][1], pool)
-
-    with ThreadPoolExecutor(1) as reader:
-        coming = [reader.submit(read, group) for group in groups[:1]]
-        for i, group in enumerate(groups):
-            raw = coming.pop().result()
-            coming = [reader.submit(read, after) for after in groups[i + 1 : i + 2]]
-            first = group[0][0]
-            for start, stop in group:
-                yield start, stop, raw.part(slice(start - first, stop - first))
-            del raw
+    # Where a read costs more than its rows, by margins or by what is decompressed with them, few are not read alone.
+    rows = FIRST_ROWS if prepared.takes_single_rows and prepared.scan.projections.chunk is None else height
+    found = []
+    for start, last in slabs:
+        while start < last:
+            stop = min(start + min(rows, height), last)
+            found.append((start, stop))
+            start, rows = stop, 2 * rows
+    return found

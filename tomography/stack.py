@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tomography import picture
+from tomography.allocation import keep_freed_memory
 from tomography.center import Center
 from tomography.errors import OutputError
 from tomography.fourier import missing_wedge_deg
@@ -76,6 +77,7 @@ def reconstruct(
             shapes = [] if by_kind.get("zarr") is None else level_shapes(shape)
             itemsize = coding.dtype.itemsize
             plan = plan_reconstruction(machine, slices.prepared, slices.geometry, shapes, outputs.version, itemsize)
+            keep_freed_memory(plan.bytes, machine.memory_bytes)
             with ThreadPoolExecutor(plan.threads) as workers:
                 run = _Run(scan, slices, coding, shape, outputs, workers, plan, reporter)
                 return run.make(by_kind.get("tiff"), by_kind.get("zarr"))

@@ -30,7 +30,6 @@ from tomography.manifest import (
     sampled_sha256,
     sha256,
 )
-from tomography.scan import open_scan
 
 Floats = npt.NDArray[np.float32]
 
@@ -169,6 +168,8 @@ def _without_manifest(directory: Path, raw: Path | None) -> Stack:
     height, width = _decode(paths[0], paths[0].read_bytes()).shape
     pixel_size_um = None
     if raw is not None:
+        from tomography.scan import open_scan  # HDF5, which nothing else here needs
+
         with open_scan(raw) as scan:
             pixel_size_um = scan.pixel_size_um
             if scan.rows != len(paths):
@@ -196,7 +197,14 @@ def _few_samples(path: Path) -> str:
 
 def _decode(path: Path, content: bytes) -> Floats:
     try:
-        image = tifffile.imread(io.BytesIO(content))
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            page = file.pages.first
+            if len(file.pages) == 1 and page.is_final and page.dtype is not None:
+                # As they lie in the file: of a small slice, copying them takes as long as all the rest.
+                dtype = page.dtype.newbyteorder(file.byteorder)
+                image = np.frombuffer(content, dtype, page.size, page.dataoffsets[0]).reshape(page.shape)
+            else:
+                image = file.asarray()
     except (ValueError, IndexError, KeyError, tifffile.TiffFileError) as error:
         raise StackError(f"{str(path)!r} cannot be read as TIFF ({len(content)} bytes): {error}.") from error
     if image.ndim != 2 or image.dtype.kind not in "uif":

@@ -1,9 +1,12 @@
 """A pyramid holds the exact means, in the right place, in a form that viewers read."""
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numcodecs
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,10 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ome_zarr_models.v04 import Image
 from pydantic_zarr.v2 import ArraySpec, GroupSpec
+from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore
 
+from tomography import ome
 from tomography.errors import StackError
 from tomography.machine import Machine
 from tomography.ome import multiscale
+from tomography.parts import Format
 from tomography.progress import BarReporter
 from tomography.pyramid import build_pyramid, halve, level_shapes
 from tomography.tiffs import encode_tiff, open_stack, tiff_name
@@ -67,6 +74,31 @@ def test_the_store_is_valid_ome_zarr(pyramid: Path) -> None:
     Image.model_rebuild(_types_namespace={"ArraySpec": ArraySpec, "GroupSpec": GroupSpec})
     image = Image.from_zarr(zarr.open_group(pyramid, mode="r", zarr_format=2))
     assert [dataset.path for dataset in image.ome_attributes.multiscales[0].datasets] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16", "uint8"])
+@pytest.mark.parametrize("version", list(Format))
+def test_the_documents_of_a_level_are_those_that_zarr_writes(version: Format, dtype: str) -> None:
+    shape = (200, 300, 310)
+    documents = dict(ome.documents(version, "rec", [shape], 0.5, range(200), np.zeros((1, 1, 1), dtype), (0, 1)))
+    store: dict[str, Any] = {}
+    if version is Format.V04:
+        form: dict[str, Any] = {
+            "chunks": (128, 128, 128),
+            "compressors": numcodecs.Blosc("zstd", 1, numcodecs.Blosc.SHUFFLE),
+            "chunk_key_encoding": {"name": "v2", "separator": "/"},
+        }
+    else:
+        form = {
+            "chunks": (64, 64, 64),
+            "shards": (128, 512, 512),
+            "compressors": BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=np.dtype(dtype).itemsize),
+            "dimension_names": ("z", "y", "x"),
+        }
+    group = zarr.open_group(MemoryStore(store), mode="w", zarr_format=2 if version is Format.V04 else 3)
+    group.create_array("0", shape=shape, dtype=dtype, fill_value=0, **form)
+    expected = {path: json.loads(buffer.to_bytes()) for path, buffer in store.items() if path.startswith("0/")}
+    assert {path: json.loads(content) for path, content in documents.items() if path.startswith("0/")} == expected
 
 
 def test_chunks_are_cubes_of_128_in_nested_folders(pyramid: Path) -> None:
