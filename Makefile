@@ -76,6 +76,7 @@ lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(BIN)/python -c $(TOMOGRAPHY_NEEDS) | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
 	{ $(BIN)/python -c $(TOMOGRAPHY_NEEDS); printf '%s\n' $(PEERS); } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-peers.lock
+	{ $(BIN)/python -c $(TOMOGRAPHY_NEEDS); printf '%s\n' cufinufft cupy-cuda12x; } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-gpu.lock
 	{ echo globus-compute-endpoint; grep -oE '^globus-compute-[a-z]+==[^ ]+' requirements.lock; } | $(LOCK) - -o requirements-endpoint.lock
 
 screenshots: $(INSTALLED) ## Take the pictures of the README from a running `make up` (needs chromium)

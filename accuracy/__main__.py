@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from accuracy import pyramids, real_scan, reconstruction, steps
+from accuracy import options, pyramids, real_scan, reconstruction, steps
 from accuracy.findings import print_table
 from accuracy.report import all_of, write
 from peers.environment import PROJECT
@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Measure slices and pyramids against phantoms whose truth is known, and beside other programs."""
     with tempfile.TemporaryDirectory() as name:
-        places = [Path(name, part) for part in ("values", "peers", "steps", "pyramids", "real")]
+        places = [Path(name, part) for part in ("values", "peers", "steps", "options", "pyramids", "real")]
         for place in places:
             place.mkdir()
         chapters = [reconstruction.chapter(places[0])]
@@ -40,8 +40,9 @@ def run(
             chapters.append(reconstruction.beside_peers(places[1]))
         chapters += [
             steps.chapter(places[2]),
-            pyramids.chapter(places[3]),
-            real_scan.chapter(places[4], TOOTH, with_peers=peers),
+            options.chapter(places[3]),
+            pyramids.chapter(places[4]),
+            real_scan.chapter(places[5], TOOTH, with_peers=peers),
         ]
     report.parent.mkdir(parents=True, exist_ok=True)
     write(chapters, report)

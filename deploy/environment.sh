@@ -2,6 +2,7 @@
 # Makes the environment of a facility that runs no container: the programs of this checkout, and what they need.
 #
 #   deploy/environment.sh /eagle/IRIBeta/als/environments
+#   WITH=gpu deploy/environment.sh ...    # with what --device cuda needs
 #
 # writes tomography.sh there, which `program.environment` in the beamline's file names and every job enters first. An
 # environment that jobs are in stays as it is: each version has a folder of its own, and tomography.sh is replaced whole.
@@ -21,7 +22,7 @@ mkdir --parents -- "$folder"
 trap 'rm --recursive --force -- "$home"' EXIT # one that was made in part is in nobody's way
 "$python" -m venv "$home"
 "$home/bin/python" -m pip install --quiet --no-deps --only-binary=:all: --require-hashes \
-    --requirement "$checkout/requirements-tomography.lock"
+    --requirement "$checkout/requirements-${WITH:-tomography}.lock"
 mkdir -- "$home/programs"
 cp --recursive -- "$checkout/tomography" "$home/programs/"
 "$home/bin/python" -m compileall -q "$home/programs"

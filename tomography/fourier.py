@@ -14,15 +14,18 @@ back over the full turn. So nothing is interpolated, and no projection needs a p
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from tomography.arithmetic import Arithmetic, processors
 from tomography.errors import CenterError, SettingsError
-from tomography.nufft import check_installed, transform
-from tomography.settings import Filter, Nufft, Padding, Settings
+from tomography.nufft import check_installed
+from tomography.settings import Device, Filter, Nufft, Padding, Settings
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -153,42 +156,72 @@ def _shares(columns: int, center_px: Doubles) -> Floats:
 
 
 class Reconstructor:
-    """Reconstructs two slices in one complex transform. Holds one single-threaded plan: one object a thread."""
+    """Reconstructs two slices in one complex transform. Holds one plan, and is used by one thread at a time."""
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, arithmetic: Arithmetic | None = None) -> None:
         self._geometry = geometry
-        n = geometry.columns
-        self._transform = transform(geometry.nufft, n, geometry.down, geometry.across)
+        self._arithmetic = with_ = arithmetic or processors(geometry.nufft)
+        n, put = geometry.columns, with_.arrays.asarray
+        self._weights = put(geometry.weights)
+        self._shares, self._outside = (None if one is None else put(one) for one in (geometry.shares, geometry.outside))
+        self._transform = with_.nufft(n, put(geometry.down), put(geometry.across))
         # Kept from slice to slice: fresh memory each time costs as much as the Fourier transform of the rows.
-        self._padded = np.zeros((len(geometry.weights), geometry.padded), np.complex64)
-        self._pair = np.empty((n, n), np.complex64)
+        self._padded = with_.arrays.zeros((len(geometry.weights), geometry.padded), np.complex64)
+        self._pair = with_.arrays.empty((n, n), np.complex64)
 
     def __call__(self, sinograms: Floats, moved_px: float = 0.0) -> Floats:
         """Slices [1 or 2, n, n] of sinograms [1 or 2, angle, column]; zero outside the circle, if set so.
 
         ``moved_px``: with the axis so many columns further than the geometry has it.
         """
-        g = self._geometry
-        if g.shares is not None:
-            sinograms = sinograms * g.shares
+        g, arrays = self._geometry, self._arithmetic.arrays
+        lines = arrays.asarray(sinograms)
+        if self._shares is not None:
+            lines = lines * self._shares
         padded = self._padded
         last = g.left + g.measured - 1
         inner = slice(g.left, last + 1)
-        padded[:, inner].real = sinograms[0]
-        padded[:, inner].imag = sinograms[1] if len(sinograms) == 2 else 0
+        padded.real[:, inner] = lines[0]
+        padded.imag[:, inner] = lines[1] if len(lines) == 2 else 0
         # A sample wider than the detector continues beyond it: repeating the edge avoids a bright rim.
         edge = g.padding is Padding.EDGE
         padded[:, : g.left] = padded[:, g.left, None] if edge else 0
         padded[:, last + 1 :] = padded[:, last, None] if edge else 0
-        spectrum = scipy.fft.fft(padded, axis=1, overwrite_x=True)
-        spectrum *= g.weights
+        spectrum = self._arithmetic.fft(padded)
+        spectrum *= self._weights
         if moved_px:
-            spectrum *= np.exp(2j * np.pi * moved_px * scipy.fft.fftfreq(g.padded)).astype(np.complex64)
+            shift = np.exp(2j * np.pi * moved_px * scipy.fft.fftfreq(g.padded)).astype(np.complex64)
+            spectrum *= arrays.asarray(shift)
         pair = self._transform(spectrum.ravel(), self._pair)
-        slices = np.stack([pair.real, pair.imag][: len(sinograms)])
-        if g.outside is not None:
-            np.copyto(slices, 0, where=g.outside)
-        return slices
+        slices = arrays.stack([pair.real, pair.imag][: len(lines)])
+        if self._outside is not None:
+            arrays.copyto(slices, 0, where=self._outside)
+        fetched: Floats = self._arithmetic.fetched(slices)
+        return fetched
+
+
+def reconstructing(geometry: Geometry, arithmetic: Arithmetic) -> Callable[[Floats], Floats]:
+    """A reconstructor for any number of threads: on the processors one for each, on a card one that they take in turns.
+
+    A card is busy with one transform, and a plan a thread would fill its memory.
+    """
+    if arithmetic.device is Device.CPU:
+        local = threading.local()
+
+        def own(sinograms: Floats) -> Floats:
+            if not hasattr(local, "reconstructor"):
+                local.reconstructor = Reconstructor(geometry, arithmetic)
+            made: Floats = local.reconstructor(sinograms)
+            return made
+
+        return own
+    turn, shared = threading.Lock(), Reconstructor(geometry, arithmetic)
+
+    def in_turns(sinograms: Floats) -> Floats:
+        with turn:
+            return shared(sinograms)
+
+    return in_turns
 
 
 def angle_weights(theta: Doubles, turn: float = np.pi) -> Doubles:

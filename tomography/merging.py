@@ -78,8 +78,8 @@ def _complete(directory: Path, journals: dict[Part, Path]) -> list[Manifest]:
         )
         if not same:
             raise OutputError(
-                f"{where!r}: part {part.number} was made from another input, with other settings or by "
-                "another program than part 1, or found another centre. Remove the parts, and begin again."
+                f"{where!r}: part {part.number} was made from another input, with other settings, by another program "
+                "or on another device than part 1, or found another centre. Remove the parts, and begin again."
             )
     return manifests
 

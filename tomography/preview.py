@@ -29,7 +29,7 @@ from tomography.product import Build, Request, make
 from tomography.progress import Reporter
 from tomography.quality import Finding, judge
 from tomography.scan import RawRows, Scan
-from tomography.settings import Settings
+from tomography.settings import Device, Settings
 from tomography.slabs import SliceMaker
 from tomography.stack import facts
 
@@ -129,7 +129,9 @@ class _Slices:
 
 def _slices(look: Look, settings: Settings, pool: ThreadPoolExecutor) -> _Slices:
     """All that are shown, from one geometry: an axis so many pixels to the right is a sinogram as many to the left."""
-    maker = SliceMaker.about(look.scan, settings.model_copy(update={"rows": ""}), look.center)
+    # A few slices are not worth waking a card for.
+    some = settings.model_copy(update={"rows": "", "device": Device.CPU})
+    maker = SliceMaker.about(look.scan, some, look.center)
     prepared = maker.prepared
     if prepared.takes_single_rows:
         kept = look.raw.but(prepared.kept)

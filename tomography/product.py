@@ -37,6 +37,7 @@ from tomography.manifest import (
     sha256_of,
 )
 from tomography.parts import Part
+from tomography.settings import Device
 
 _TEMPORARY = re.compile(r"\.(\d+-of-\d+\.)?\d+\.\d+\.partial")
 _LONGEST_NAME_BYTES = 255
@@ -47,6 +48,7 @@ class Request:
     """A product that somebody wants, or a part of it.
 
     ``owns`` says of a relative path whether this kind of product could hold it; ``mine`` whether it is of the ``part``.
+    ``device`` is what computes it: what was begun on one is not continued on another.
     """
 
     directory: Path
@@ -56,11 +58,12 @@ class Request:
     owns: Callable[[str], bool]
     part: Part | None = None
     mine: Callable[[str], bool] = lambda _: True
+    device: Device = Device.CPU
 
     @property
     def key(self) -> str:
-        """What must be equal for work to be continued: program version, input and settings."""
-        identity = [__version__, self.artifact, *self.input.content, self.settings]
+        """What must be equal for work to be continued: program version, input, settings and device."""
+        identity = [__version__, self.artifact, *self.input.content, self.settings, self.device]
         return sha256(json.dumps(identity, sort_keys=True).encode())
 
     @property

@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def progress(self, stage: str, done: int, total: int, unit: str) -> None:
         """``done`` of ``total`` units of a stage are finished."""
 
+    def note(self, text: str) -> None:
+        """Something that a person should know now, not in the end."""
+
     def close(self) -> None:
         """No more will come."""
 
@@ -39,6 +42,10 @@ class JsonReporter:
         if self._clock() - self._last >= SECONDS_BETWEEN_LINES:
             self._last = self._clock()
             self.event({"event": "progress", "stage": stage, "done": done, "total": total, "unit": unit})
+
+    def note(self, text: str) -> None:
+        """Write it as a line of its own."""
+        self.event({"event": "note", "text": text})
 
     def event(self, event: dict[str, Any]) -> None:
         """Write any line."""
@@ -69,6 +76,10 @@ class BarReporter:
         if stage not in self._tasks:
             self._tasks[stage] = self._bar.add_task(f"{stage} ({unit})", total=total)
         self._bar.update(self._tasks[stage], completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Write it above the bar."""
+        self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

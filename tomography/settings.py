@@ -73,6 +73,13 @@ class Phase(StrEnum):
     LEGACY = "legacy"
 
 
+class Device(StrEnum):
+    """What slices are computed on."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Nufft(StrEnum):
     """The library of the non-uniform FFT."""
 
@@ -222,7 +229,12 @@ class Settings(BaseModel):
     """Set everything outside the circle that all projections see to zero."""
 
     nufft: Nufft = Nufft.FINUFFT
-    """The library of the back-projection: ``ducc0`` is faster, and an extra of its own under the GPL."""
+    """The library of the back-projection: ``ducc0`` is faster, and an extra of its own under the GPL. Unused with
+    ``cuda``."""
+
+    device: Device = Device.CPU
+    """Where filter and back-projection run: ``cpu``, or ``cuda``, an NVIDIA graphics card. Where there is none, on the
+    processors, and that is flagged."""
 
     dtype: Numbers = Numbers.FLOAT32
     """The type of the stored values: ``float32`` as they are, or ``uint16`` or ``uint8`` between two limits."""

@@ -6,7 +6,6 @@ Does not: how a slice is computed, or what becomes of it (tomography.stack).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tomography.arithmetic import Arithmetic, arithmetic_of
 from tomography.center import Center, center_of
-from tomography.fourier import Geometry, Reconstructor, geometry
+from tomography.fourier import Geometry, geometry, reconstructing
 from tomography.normalise import absorption
 from tomography.parts import LAYER_ROWS
 from tomography.polar import PolarRings
@@ -37,8 +37,9 @@ class SliceMaker:
     prepared: Prepared
     center: Center
     geometry: Geometry
+    arithmetic: Arithmetic
+    reconstruct: Callable[[Floats], Floats]
     polar: PolarRings
-    local: threading.local
 
     @classmethod
     def of(cls, scan: Scan, settings: Settings) -> SliceMaker:
@@ -53,15 +54,13 @@ class SliceMaker:
             prepared.theta_deg, scan.columns, center.center_px, settings, scan.pixel_size_um, prepared.moved_px
         )
         polar = PolarRings(shared.columns, settings.rings_polar_px, settings.rings_polar_arc_deg)
-        return cls(prepared, center, shared, polar, threading.local())
+        arithmetic = arithmetic_of(settings)
+        return cls(prepared, center, shared, arithmetic, reconstructing(shared, arithmetic), polar)
 
     def __call__(self, raw: RawRows) -> Floats:
         """The slices [1 or 2, n, n] of one or two prepared detector rows."""
-        if not hasattr(self.local, "reconstructor"):
-            self.local.reconstructor = Reconstructor(self.geometry)
         settings = self.prepared.settings
-        slices: Floats = self.local.reconstructor(correct_rings(absorption(raw, settings), settings))
-        return self.polar(slices)
+        return self.polar(self.reconstruct(correct_rings(absorption(raw, settings), settings)))
 
 
 def slab_of(layer: int, rows: int) -> Slab:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tomography import picture
 from tomography.allocation import keep_freed_memory
+from tomography.arithmetic import arithmetic_of
 from tomography.center import Center
 from tomography.errors import OutputError
 from tomography.fourier import missing_wedge_deg
@@ -58,12 +59,16 @@ def reconstruct(
     """
     said = settings.model_dump(mode="json")
     rows = settings.some_of("rows", scan.rows)
+    arithmetic = arithmetic_of(settings)
+    for flag in arithmetic.flags:
+        reporter.note(flag)
     requests = []
     if outputs.tiff is not None:
         requests.append(tiff_request(outputs.tiff, source, said, rows, outputs.part))
     if outputs.pyramid is not None:
         of_pyramid = {"pixel_size_um": scan.pixel_size_um, "reconstruction": said}
         requests.append(pyramid_request(outputs.pyramid, outputs.version, source, of_pyramid, len(rows), outputs.part))
+    requests = [replace(request, device=arithmetic.device) for request in requests]
     if not requests or outputs.tiff == outputs.pyramid:
         raise OutputError("say where the slices go: a folder for TIFF files, --pyramid OUT.zarr, or both.")
 
@@ -118,6 +123,7 @@ class _Run:
             **facts(self.scan, self.slices.center, flags_of(self.scan, self.slices)),
             "detector_rows": told_of(self.slices.prepared.rows),
             **self.coding.said,
+            "device": self.slices.arithmetic.device.value,
         }
         pixel = self.scan.pixel_size_um
         shape, dtype = self.shape, self.coding.dtype
@@ -216,7 +222,7 @@ def tiff_results(build: Build, said: dict[str, Any], shape: Shape, dtype: np.dty
 
 def flags_of(scan: Scan, slices: SliceMaker) -> list[str]:
     """What a person should know before trusting the slices, in plain words."""
-    flags = [*scan.flags, *slices.center.flags]
+    flags = [*scan.flags, *slices.center.flags, *slices.arithmetic.flags]
     turn_deg = 360 if slices.prepared.settings.stitch_360 else 180
     if wedge := missing_wedge_deg(slices.prepared.theta_deg, turn_deg):
         flags.append(f"no projections over {wedge:.1f} degrees")

@@ -103,9 +103,11 @@ def _write(
     reporter: Reporter,
 ) -> dict[str, Any]:
     slices: list[list[Floats]] = []
+    flags: dict[str, None] = {}
     for number, one in enumerate(chosen):
         reporter.progress("sweep", number, len(chosen), "values")
         maker = SliceMaker.of(scan, one.settings)  # one at a time: each has a geometry of its own
+        flags |= dict.fromkeys(maker.arithmetic.flags)
         jobs = [pool.submit(maker, maker.prepared.read(row, row + 1, pool)) for row in rows]
         slices.append([job.result()[0] for job in jobs])
     limits = picture.contrast_limits(np.stack(slices[len(slices) // 2]))
@@ -129,5 +131,6 @@ def _write(
         "values": [one.value for one in chosen],
         "rows": list(rows),
         "contrast_limits": list(limits),
+        "flags": list(flags),
         "contact_sheet_jpeg": picture.small_jpeg(sheet),
     }

@@ -137,6 +137,7 @@ def _with_manifest(directory: Path, manifest: Manifest, raw: Path | None) -> Sta
         "detector_rows",
         "lowest",
         "highest",
+        "device",
     }
     z, y, x = manifest.results["shape"]
     return Stack(
