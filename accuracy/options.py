@@ -48,8 +48,8 @@ def chapter(folder: Path, phantom: Phantom = SCAN) -> Chapter:
         "Every other option",
         "Foam of 256 pixels and 403 angles. Options that choose, store or divide must give what their definition says "
         "of the volume as usual; differences are the largest, in parts of its range. A narrow detector is the same "
-        f"scan without {CUT_PX} columns on either side; its errors are root mean squares within {SEEN} of the circle, less "
-        "their mean, which no such scan has.",
+        f"scan without {CUT_PX} columns on either side; its errors are root mean squares within {SEEN} of the circle, "
+        "less their mean, which no such scan has.",
         findings,
         table=rows_of(findings),
     )
