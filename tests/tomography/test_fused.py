@@ -108,6 +108,22 @@ def test_killed_after_any_layer_it_continues_to_the_same_bytes(
     assert tree(tmp_path) == expected
 
 
+@pytest.mark.parametrize("product", ["rec", "rec.zarr"])
+def test_stopped_between_the_last_file_and_a_manifest_it_continues_to_the_same_bytes(
+    whole: Path, tall_scan: Path, tmp_path: Path, cli: Cli, product: str
+) -> None:
+    manifest = manifest_path(tmp_path / product, "zarr" if product.endswith(".zarr") else "tiff")
+    in_the_way = folder(manifest.with_name(f"{manifest.name}.partial"))
+    command = ["reconstruct", tall_scan, tmp_path / "rec", "--pyramid", tmp_path / "rec.zarr"]
+    stopped = cli(*command)
+    assert (stopped.exit_code, "the same command continues" in stopped.stderr) == (1, True)
+    assert (tmp_path / "rec.zarr" / ".zattrs").exists()
+    assert not manifest.exists()
+    in_the_way.rmdir()
+    result(cli(*command, "--json"))
+    assert tree(tmp_path) == lying(whole)
+
+
 def test_a_lost_chunk_is_made_again_and_nothing_else(whole: Path, tall_scan: Path, tmp_path: Path, cli: Cli) -> None:
     shutil.copytree(whole / "rec.zarr", tmp_path / "rec.zarr")
     shutil.copy(manifest_path(whole / "rec.zarr", "zarr"), tmp_path)
