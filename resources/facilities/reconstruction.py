@@ -22,7 +22,7 @@ TEMPLATE = Path(__file__).with_name("reconstruct.sh.template")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-_VALUE = re.compile(r"(?:-?[0-9]|[A-Za-z])[A-Za-z0-9.,+-]*")
+_VALUE = re.compile(r"(?:-?[0-9]|[A-Za-z:])[A-Za-z0-9.,:+-]*")
 
 
 class Step(StrEnum):
@@ -160,12 +160,7 @@ class ReconstructionJob:
 
 def launch(facility: FacilityRules) -> tuple[str, ...]:
     """The words with which a job starts a program on its node."""
-    resources = facility.resources
-    return (
-        ("srun", "--ntasks=1", f"--cpus-per-task={resources.cpus_per_task}")
-        if isinstance(resources, SlurmResources)
-        else ()
-    )
+    return _srun(facility.resources, "--ntasks=1") if isinstance(facility.resources, SlurmResources) else ()
 
 
 def launch_parts(facility: FacilityRules) -> tuple[str, ...]:
@@ -173,12 +168,11 @@ def launch_parts(facility: FacilityRules) -> tuple[str, ...]:
     resources = facility.resources
     if not isinstance(resources, SlurmResources) or resources.nodes == 1:
         return ()
-    return (
-        "srun",
-        f"--ntasks={resources.nodes}",
-        "--ntasks-per-node=1",
-        f"--cpus-per-task={resources.cpus_per_task}",
-    )
+    return _srun(resources, f"--ntasks={resources.nodes}", "--ntasks-per-node=1")
+
+
+def _srun(resources: SlurmResources, *tasks: str) -> tuple[str, ...]:
+    return ("srun", *tasks, f"--cpus-per-task={resources.cpus_per_task}")
 
 
 def render_slurm_script(job: ReconstructionJob, name: str) -> str:

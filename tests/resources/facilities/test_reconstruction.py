@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import shlex
 import stat
 import subprocess
 from dataclasses import replace
@@ -21,6 +22,7 @@ from resources.facilities.reconstruction import (
     render_slurm_script,
 )
 from resources.settings import load_settings
+from tomography.settings import Settings
 
 CONFIG = Path(__file__).parents[3] / "config"
 GOLDEN = Path(__file__).with_name("reconstruct.golden.sbatch")
@@ -87,6 +89,24 @@ def test_a_label_has_its_own_results_and_the_same_raw_file(production):
 def test_what_no_job_can_be_is_refused_by_name(production, changes, message):
     with pytest.raises(InvalidJobError, match=message.replace("$", r"\$").replace("(", r"\(")):
         job_for(production, **changes)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        *({name: words} for name in ("rows", "projections") for words in ("7", "100:200", "::10", ":5", "5:100:2")),
+        {"ignored_projections": "3,17,20-25"},
+        {"beam_hardening": "-1,0.5e-3"},
+        {"lowest": -1e-7, "highest": 1e20, "dtype": "uint8"},
+        {"tilt_deg": -0.5, "lens_distortion": True, "circle": False, "device": "cuda", "phase": "paganin"},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_program_can_be_that_of_a_job(production, chosen):
+    words = tuple(Settings.model_validate(chosen).arguments())
+    script = render_slurm_script(job_for(production, settings=words), "als-0-1")
+    line = next(line for line in script.splitlines() if line.startswith("SETTINGS="))
+    assert tuple(shlex.split(line.removeprefix("SETTINGS=(").removesuffix(")"))) == words
 
 
 def test_a_job_promises_the_products_of_its_steps(production):
