@@ -1,46 +1,51 @@
 """The pictures of the README, taken from a running `make up` in a real browser.
 
-Needs Debian's chromium. Usage: python docs/screenshots.py [URL of Dagster's UI]
+Needs Debian's chromium, and a scan that is done (`make scan`). Usage: python docs/screenshots.py [URL of Dagster's UI]
 """
 
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 PICTURES = Path(__file__).parent / "pictures"
 CHROMIUM = "/usr/bin/chromium"
-GROUPS = ("spot832", "data832", "nersc", "pscratch")
+RESULT = "bl832/data832/nersc_tiff"
 WIDTH, HEIGHT = 1600, 1000
-SETTLE_MS = 2_500
+PATIENCE_MS = 120_000
+SETTLE_MS = 4_000
 """Dagster's UI draws the graph after its data has come; it says nowhere that it is done."""
 
 
 def main(ui: str) -> None:
+    """Take them all; the scan of a `make scan` has to be done."""
     PICTURES.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.goto(ui, wait_until="networkidle")
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(ui)
+        page.get_by_text("Lineage", exact=True).wait_for()
+        page.wait_for_timeout(SETTLE_MS)
         if page.get_by_role("button", name="Skip").count():
             page.get_by_role("button", name="Skip").click()
-        page.goto(f"{ui}/asset-groups", wait_until="networkidle")
-        page.wait_for_timeout(SETTLE_MS)
-        for group in GROUPS:
-            page.locator("svg foreignObject").get_by_text(group, exact=True).first.click()
-            page.wait_for_timeout(SETTLE_MS)
-        # The groups stay expanded, and a graph that is drawn anew fits the window.
-        take(page, f"{ui}/asset-groups", "graph")
-        page.goto(f"{ui}/assets/bl832/data832/nersc_tiff?view=events", wait_until="networkidle")
+        graph = page.locator("svg foreignObject").first
+        take(page, f"{ui}/asset-groups", graph, "graph")
+        take(page, f"{ui}/assets/{RESULT}?view=lineage&lineageScope=upstream&lineageDepth=9", graph, "way")
+        page.goto(f"{ui}/assets/{RESULT}?view=events")
         page.get_by_text("[Show Markdown]").first.click()
         page.wait_for_timeout(SETTLE_MS)
         page.screenshot(path=PICTURES / "materialization.png")
         browser.close()
 
 
-def take(page: Page, address: str, name: str) -> None:
-    page.goto(address, wait_until="networkidle")
+def take(page: Page, address: str, sign: Locator, name: str) -> None:
+    """The picture of a page, some time after a sign of it is there."""
+    page.goto(address)
+    sign.wait_for()
     page.wait_for_timeout(SETTLE_MS)
+    while (unknown := page.get_by_text("fetching statuses")).count():
+        unknown.first.wait_for(state="detached")
     page.screenshot(path=PICTURES / f"{name}.png")
 
 
