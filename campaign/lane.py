@@ -23,7 +23,7 @@ from beamlines.policy import Arrival
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import SeenFile
 from campaign import worker
-from campaign.image import warm_image
+from twin.image import warm_image
 from campaign.outside import Outside, look
 from campaign.sites import site_of
 from resources import proof

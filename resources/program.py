@@ -11,9 +11,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from resources.errors import WorkFailedError
+
+INTERPRETER = Path(sys.executable)
+"""It has the programs installed, as this one does."""
 
 _UMASK = 0o002
 """Results are for the group: folders 2775, files 664."""
@@ -34,7 +38,7 @@ def run_program(
     ``progress`` is called with every progress event; when it raises, or this thread is interrupted, the program is
     ended too. Raises WorkFailedError with the program's own message.
     """
-    command = [sys.executable, "-m", "tomography", *arguments, "--json"]
+    command = [str(INTERPRETER), "-m", "tomography", *arguments, "--json"]
     with (
         # A file, not a pipe: a program that says much there would wait for a reader who waits for its progress.
         tempfile.TemporaryFile() as errors,

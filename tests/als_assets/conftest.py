@@ -71,7 +71,7 @@ class Platform:
     def standings(self) -> Standings:
         return Standings(self.database)
 
-    @property
+    @cached_property
     def definitions(self) -> dg.Definitions:
         return compose(self.settings)
 
@@ -228,16 +228,16 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
-    with platform_over(tmp_path_factory.mktemp("state"), phantom) as made:
+def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path, loaded_programs: Path) -> Iterator[Platform]:
+    with platform_over(tmp_path_factory.mktemp("state"), phantom, loaded_programs) as made:
         yield made
 
 
 @contextmanager
-def platform_over(state: Path, phantom: Path) -> Iterator[Platform]:
+def platform_over(state: Path, phantom: Path, programs: Path) -> Iterator[Platform]:
     """A platform with a twin and an instance of its own."""
     with (
-        serve(DEPLOYMENT_FILE, state) as twin,
+        serve(DEPLOYMENT_FILE, state, program=programs) as twin,
         dg.DagsterInstance.ephemeral() as instance,
     ):
         environment = {**os.environ, "ALS_STATE": str(twin.world.state_dir), "ALS_TWIN_URL": twin.url}
@@ -249,12 +249,12 @@ def platform_over(state: Path, phantom: Path) -> Iterator[Platform]:
 
 
 @contextmanager
-def platform_on_disk(state: Path, phantom: Path) -> Iterator[Platform]:
+def platform_on_disk(state: Path, phantom: Path, programs: Path) -> Iterator[Platform]:
     """The same, whose Dagster keeps its tables in files, as every real one does; commands find it by ``state``."""
     home = state / "dagster"
     home.mkdir()
     shutil.copy(PROJECT / "deploy" / "dagster" / "local.yaml", home / "dagster.yaml")
-    with platform_over(state, phantom) as made, dg.DagsterInstance.from_config(str(home)) as instance:
+    with platform_over(state, phantom, programs) as made, dg.DagsterInstance.from_config(str(home)) as instance:
         added = {"ALS_STATE": str(state), "ALS_TWIN_URL": made.twin.url, "DAGSTER_HOME": str(home)}
         added["ALS_DEPLOYMENT"] = str(DEPLOYMENT_FILE)
         (state / ENVIRONMENT).write_text(json.dumps(added))

@@ -28,8 +28,8 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
-    with platform_on_disk(tmp_path_factory.mktemp("shown"), phantom) as made:
+def shared(tmp_path_factory: pytest.TempPathFactory, phantom: Path, loaded_programs: Path) -> Iterator[Platform]:
+    with platform_on_disk(tmp_path_factory.mktemp("shown"), phantom, loaded_programs) as made:
         yield made
 
 

@@ -21,8 +21,8 @@ DEPLOYMENT_FILE = Path(__file__).parents[2] / "config" / "twin.yaml"
 
 
 @pytest.fixture(scope="session")
-def shared_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    with serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state")) as twin:
+def shared_twin(tmp_path_factory: pytest.TempPathFactory, loaded_programs: Path) -> Iterator[Twin]:
+    with serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state"), program=loaded_programs) as twin:
         yield twin
 
 

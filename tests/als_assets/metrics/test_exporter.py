@@ -77,12 +77,12 @@ def scrape(last: LastLook) -> dict[str, Metric]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
+def shared(tmp_path_factory: pytest.TempPathFactory, phantom: Path, loaded_programs: Path) -> Iterator[Platform]:
     state = tmp_path_factory.mktemp("counted")
     home = state / "dagster"
     home.mkdir()
     shutil.copy(PROJECT / "deploy" / "dagster" / "local.yaml", home / "dagster.yaml")
-    with platform_over(state, phantom) as made, dg.DagsterInstance.from_config(str(home)) as instance:
+    with platform_over(state, phantom, loaded_programs) as made, dg.DagsterInstance.from_config(str(home)) as instance:
         yield dataclasses.replace(made, instance=instance)
 
 

@@ -11,9 +11,9 @@ from tests.als_assets.reconciliation.holding import Reconciliation
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
+def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path, loaded_programs: Path) -> Iterator[Platform]:
     """One of these tests' own: a place is looked through whole, with what other tests have left there."""
-    with platform_over(tmp_path_factory.mktemp("state"), phantom) as made:
+    with platform_over(tmp_path_factory.mktemp("state"), phantom, loaded_programs) as made:
         yield made
 
 

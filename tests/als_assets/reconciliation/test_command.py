@@ -19,8 +19,8 @@ Reconcile = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path) -> Iterator[Platform]:
-    with platform_on_disk(tmp_path_factory.mktemp("commanded"), phantom) as made:
+def running(tmp_path_factory: pytest.TempPathFactory, phantom: Path, loaded_programs: Path) -> Iterator[Platform]:
+    with platform_on_disk(tmp_path_factory.mktemp("commanded"), phantom, loaded_programs) as made:
         yield made
 
 

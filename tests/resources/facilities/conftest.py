@@ -143,8 +143,9 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    with serve(DEPLOYMENT_FILE, tmp_path_factory.mktemp("state"), environment=os.environ) as served:
+def twin(tmp_path_factory: pytest.TempPathFactory, loaded_programs: Path) -> Iterator[Twin]:
+    state = tmp_path_factory.mktemp("state")
+    with serve(DEPLOYMENT_FILE, state, environment=os.environ, program=loaded_programs) as served:
         yield served
 
 

@@ -3,7 +3,7 @@
 Belongs here: a server that has imported the programs and forks one for each call, and the interpreter that calls it.
 Does not: the programs (tomography), or containers (twin.shims).
 
-``python -m campaign.image FOLDER`` serves; in FOLDER lies an executable ``python`` that stands for an interpreter with
+``python -m twin.image FOLDER`` serves; in FOLDER lies an executable ``python`` that stands for an interpreter with
 the programs in it. A program ends when the process that called it does, as one inside that process would.
 """
 
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-WARM = ("tomography.cli", "tomography.inspection", "tomography.stack", "tomography.pyramid")
+WARM = tuple(f"tomography.{name}" for name in ("cli", "inspection", "metadata", "preview", "pyramid", "stack"))
 STARTS_WITHIN_S = 60
 _LENGTH = struct.Struct("!I")
 _KILLED = 137

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign.image import warm_image
+from twin.image import warm_image
 from twin.testing import eventually
 
 PHANTOM = ("-m", "tomography", "phantom")
