@@ -23,7 +23,6 @@ from beamlines.policy import Arrival
 from beamlines.scans import PartitionKey, ScanId
 from beamlines.standing import SeenFile
 from campaign import worker
-from twin.image import warm_image
 from campaign.outside import Outside, look
 from campaign.sites import site_of
 from resources import proof
@@ -34,6 +33,7 @@ from resources.standings import Standings
 from sensors.arrivals import Complete
 from sensors.event_log import arrival_record
 from tomography.phantom import Phantom, write_phantom
+from twin.image import warm_image
 from twin.server import Twin, serve
 
 FOLDER = "BLS-00832_campaign"
