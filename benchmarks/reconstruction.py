@@ -31,7 +31,7 @@ _OF_PEER = (
     "--threads",
     str(THREADS),
 )
-SCALING_ROWS, WANTED_SCALING = 128, 1.8
+SCALING_ROWS, WANTED_SCALING = 384, 1.8
 
 
 def run(console: Console) -> None:
