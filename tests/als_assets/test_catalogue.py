@@ -166,7 +166,7 @@ def test_a_label_has_no_entry_of_a_scan(platform, scicat, done, label):
 
 
 def test_two_labels_are_two_entries_of_one_scan(platform, scicat, done):
-    labelled = f"{done}@fine"
+    labelled = f"{done}@catalogued"
     platform.add_partition(labelled)
     config = {"filter": "butterworth"}
     made = ("bl832/pscratch/tiff", "bl832/pscratch/zarr", "bl832/data832/nersc_tiff", "bl832/data832/nersc_zarr")
@@ -176,7 +176,7 @@ def test_two_labels_are_two_entries_of_one_scan(platform, scicat, done):
     first, fine = said(scicat, pid(done, "nersc")), said(scicat, pid(labelled, "nersc"))
     assert first["inputDatasets"] == fine["inputDatasets"] == [pid(done)]
     assert (first["jobParameters"]["filter"], fine["jobParameters"]["filter"]) == ("ramp", "butterworth")
-    assert "(fine)" in fine["datasetName"]
+    assert "(catalogued)" in fine["datasetName"]
 
 
 def test_a_scan_with_a_hostile_name_and_broken_metadata_has_an_entry(platform, scicat, tmp_path):
