@@ -6,7 +6,7 @@ export SCAN
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/.installed
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header
-TOMOGRAPHY_NEEDS := 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["optional-dependencies"]["tomography"], sep="\n")'
+NEEDS := 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*(need for name in sys.argv[1:] for need in extras[name]), sep="\n")'
 
 # What our programs are measured against, in an environment of its own: it does not agree with what the platform needs.
 PEERS := algotom dask-image ducc0 ngff-zarr scikit-image
@@ -74,9 +74,9 @@ mutants: $(INSTALLED)   ## Change each guard of deletion once: does a test fail?
 
 lock:                 ## Resolve the locks anew
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
-	$(BIN)/python -c $(TOMOGRAPHY_NEEDS) | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
-	{ $(BIN)/python -c $(TOMOGRAPHY_NEEDS); printf '%s\n' $(PEERS); } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-peers.lock
-	{ $(BIN)/python -c $(TOMOGRAPHY_NEEDS); printf '%s\n' cufinufft cupy-cuda12x; } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-gpu.lock
+	$(BIN)/python -c $(NEEDS) tomography | $(LOCK) --constraint requirements.lock - -o requirements-tomography.lock
+	{ $(BIN)/python -c $(NEEDS) tomography; printf '%s\n' $(PEERS); } | $(LOCK) --constraint requirements-tomography.lock - -o requirements-peers.lock
+	$(BIN)/python -c $(NEEDS) tomography gpu | $(LOCK) --constraint requirements-tomography.lock - -o requirements-gpu.lock
 	{ echo globus-compute-endpoint; grep -oE '^globus-compute-[a-z]+==[^ ]+' requirements.lock; } | $(LOCK) - -o requirements-endpoint.lock
 
 screenshots: $(INSTALLED) ## Take the pictures of the README from a running `make up` (needs chromium)

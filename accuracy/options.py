@@ -5,7 +5,7 @@ Belongs here: each option beside the volume that its definition gives. Does not:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accuracy.chapter import Chapter, rows_of
-from accuracy.faults import DATA, THETA, WHITE
+from accuracy.faults import DARK, DATA, THETA, WHITE
 from accuracy.findings import Finding
 from accuracy.measures import error, inside, value_range
 from accuracy.phantoms import foam, scan_of, truth
@@ -37,7 +37,7 @@ HALF_A_STEP = 0.51
 def chapter(folder: Path, phantom: Phantom = SCAN) -> Chapter:
     """One volume as usual, and one for each option."""
     raw = scan_of(phantom, folder / "scan.h5")
-    usual = reconstruct(raw, folder / "usual", *_always(phantom))
+    usual = reconstruct(raw, folder / "usual", *_always(phantom.axis_px))
     true = truth(phantom, of_areas=True)
     findings = [
         *_storage(raw, folder, phantom, usual),
@@ -55,15 +55,17 @@ def chapter(folder: Path, phantom: Phantom = SCAN) -> Chapter:
     )
 
 
-def _always(phantom: Phantom) -> tuple[str, ...]:
-    return ("--center", str(phantom.axis_px), "--rings", "none")
+def _always(axis_px: float) -> tuple[str, ...]:
+    return ("--center", str(axis_px), "--rings", "none")
 
 
 def _storage(raw: Path, folder: Path, phantom: Phantom, usual: Reconstruction) -> Iterator[Finding]:
     """A stored number is half a step from its value at most; beyond the limits it is the limit."""
     for numbers, largest in (("uint8", 255), ("uint16", 65_535)):
         for name, limits in (("given limits", ("--lowest", "-5", "--highest", "20")), ("percentiles", ())):
-            made = reconstruct(raw, folder / f"{numbers} {name}", *_always(phantom), "--dtype", numbers, *limits)
+            made = reconstruct(
+                raw, folder / f"{numbers} {name}", *_always(phantom.axis_px), "--dtype", numbers, *limits
+            )
             low, high = (float(made.results[end]) for end in ("lowest", "highest"))
             step = (high - low) / largest
             values = low + made.volume.astype(np.float64) * step
@@ -75,7 +77,7 @@ def _storage(raw: Path, folder: Path, phantom: Phantom, usual: Reconstruction) -
 
 
 def _parts_of_a_scan(raw: Path, folder: Path, phantom: Phantom, usual: Reconstruction) -> Iterator[Finding]:
-    always = _always(phantom)
+    always = _always(phantom.axis_px)
 
     def same(what: str, made: Reconstruction, expected: Floats, most: float = 0.0) -> Finding:
         difference = float(np.abs(made.volume - expected).max()) / value_range(usual.volume)
@@ -100,7 +102,7 @@ def _parts_of_a_scan(raw: Path, folder: Path, phantom: Phantom, usual: Reconstru
 
 
 def _edges(raw: Path, folder: Path, phantom: Phantom, usual: Reconstruction, true: Floats) -> Iterator[Finding]:
-    always, width = _always(phantom), usual.volume.shape[-1]
+    always, width = _always(phantom.axis_px), usual.volume.shape[-1]
     scale, seen = value_range(usual.volume), inside(width)
     whole = reconstruct(raw, folder / "no circle", *always, "--no-circle").volume
     within = float(np.abs(whole - usual.volume)[:, seen].max()) / scale
@@ -111,7 +113,7 @@ def _edges(raw: Path, folder: Path, phantom: Phantom, usual: Reconstruction, tru
             name, "error of a sample that fits", error(found, true), "of the range", 1.02 * error(usual.volume, true)
         )
     narrow = _changed(raw, folder / "narrow.h5", _narrowed)
-    always = ("--center", str(phantom.axis_px - CUT_PX), "--rings", "none")
+    always = _always(phantom.axis_px - CUT_PX)
     middle = slice(CUT_PX, width - CUT_PX)
     errors = {
         padding: _shape_error(
@@ -129,7 +131,7 @@ def _shape_error(found: Floats, true: Floats) -> float:
     return float(np.std(difference) / value_range(true))
 
 
-def _changed(raw: Path, path: Path, change: Any) -> Path:
+def _changed(raw: Path, path: Path, change: Callable[[h5py.File], None]) -> Path:
     path.write_bytes(raw.read_bytes())
     with h5py.File(path, "r+") as file:
         change(file)
@@ -150,12 +152,12 @@ def _keep(file: h5py.File, projections: slice) -> None:
 
 def _exposed_twice(file: h5py.File) -> None:
     """A scan without its sample, exposed for twice as long: projections are what the beam alone gives."""
-    dark = file["exchange/data_dark"][()].mean(axis=0)
+    dark = file[DARK][()].mean(axis=0)
     light = file[WHITE][()].mean(axis=0) - dark
     frames = np.rint(dark + 2 * light).clip(0, 65_535).astype(np.uint16)
     _replaced(file, DATA, np.broadcast_to(frames, (len(file[THETA]), *frames.shape)))
 
 
 def _narrowed(file: h5py.File) -> None:
-    for name in (DATA, WHITE, "exchange/data_dark"):
+    for name in (DATA, WHITE, DARK):
         _replaced(file, name, file[name][..., CUT_PX:-CUT_PX])

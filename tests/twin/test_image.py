@@ -3,24 +3,19 @@
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from twin.image import warm_image
 from twin.testing import eventually
 
 PHANTOM = ("-m", "tomography", "phantom")
 SIZE = ("--rows", "4", "--columns", "48", "--angles", "31")
 
 
-@pytest.fixture(scope="module")
-def python() -> Iterator[Path]:
-    # Not tmp_path: the path of a socket has at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="als-image-") as folder, warm_image(Path(folder)) as python:
-        yield python
+@pytest.fixture
+def python(loaded_programs: Path) -> Path:
+    return loaded_programs
 
 
 def run(python: Path | str, *words: str) -> "subprocess.CompletedProcess[str]":
